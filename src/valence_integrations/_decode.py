@@ -1,0 +1,139 @@
+"""Decoding: soundfile for what it reads, PyAV (the ``av`` extra) for the rest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from valence_integrations.errors import MissingDependencyError, UnreadableAudioError
+
+if TYPE_CHECKING:
+    import soundfile
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+#: Frames decoded at once.
+_BLOCK = 2**18
+
+
+class Info(NamedTuple):
+    """What the header of a file says."""
+
+    sampling_rate: int
+    channels: int
+    frames: int
+
+
+def probe(source: bytes | Path) -> Info:
+    """Read the header of an encoded file."""
+    try:
+        with _open_soundfile(source) as file:
+            return Info(file.samplerate, file.channels, file.frames)
+    except UnreadableAudioError:
+        return _probe_av(source)
+
+
+def blocks(source: bytes | Path, frames: int) -> Iterator[Float32]:
+    """Decode a file, piece by piece, to ``(frames, channels)`` between -1 and 1.
+
+    Raises
+    ------
+    UnreadableAudioError
+        If it is damaged, or has less audio than the `frames` of its header.
+    """
+    try:
+        file = _open_soundfile(source)
+    except UnreadableAudioError:
+        yield from _blocks_av(source)
+        return
+    with file:
+        exact = file.format != "MP3"
+        read = 0
+        while True:
+            try:
+                block = file.read(_BLOCK, dtype="float32", always_2d=True)
+            except RuntimeError as error:
+                raise UnreadableAudioError(f"the file is damaged: {error}. Export or copy it again.") from None
+            if not len(block):
+                break
+            read += len(block)
+            yield block
+        if exact and read < frames:
+            raise UnreadableAudioError(
+                f"the file is cut off: {read} of its {frames} frames are there. Export or copy it again."
+            )
+
+
+def _open_soundfile(source: bytes | Path) -> soundfile.SoundFile:
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UnreadableAudioError(f"this is no audio file that can be read: {error}") from None
+
+
+def _open_av(source: bytes | Path) -> Any:
+    try:
+        import av
+    except ImportError:
+        if _is_av_container(source):
+            raise UnreadableAudioError(str(MissingDependencyError.of("Reading M4A, MP4 or WebM", "av"))) from None
+        raise _unknown() from None
+    try:
+        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+    except (av.FFmpegError, ValueError):
+        raise _unknown() from None
+    if not container.streams.audio:
+        container.close()
+        raise UnreadableAudioError("the file has no audio in it.")
+    return container
+
+
+def _unknown() -> UnreadableAudioError:
+    return UnreadableAudioError(
+        "this is no audio file that can be read; give WAV, FLAC, OGG, Opus, MP3 or AIFF, "
+        'or M4A, MP4 or WebM with pip install "valence-integrations[av]".'
+    )
+
+
+def _is_av_container(source: bytes | Path) -> bool:
+    if isinstance(source, bytes):
+        head = source[:12]
+    else:
+        with source.open("rb") as file:
+            head = file.read(12)
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def _probe_av(source: bytes | Path) -> Info:
+    with _open_av(source) as container:
+        stream = container.streams.audio[0]
+        rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+        if stream.duration is not None:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            seconds = container.duration / 1e6
+        else:
+            seconds = sum(len(block) for block in _blocks_av(source)) / rate
+        return Info(rate, channels, round(seconds * rate))
+
+
+def _blocks_av(source: bytes | Path) -> Iterator[Float32]:
+    with _open_av(source) as container:
+        import av
+
+        resampler = av.AudioResampler(format="fltp")
+        try:
+            for frame in container.decode(audio=0):
+                for converted in resampler.resample(frame):
+                    yield converted.to_ndarray().T.astype(np.float32, copy=False)
+            for converted in resampler.resample(None):
+                yield converted.to_ndarray().T.astype(np.float32, copy=False)
+        except av.FFmpegError as error:
+            raise UnreadableAudioError(f"the file is damaged: {error}. Export or copy it again.") from None

@@ -1,0 +1,169 @@
+"""The result cache: answers on disk, so that nothing is paid twice.
+
+One SQLite file for every account and model. It holds emotions and scores as JSON under a digest of what was asked;
+no audio, no key and no path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+
+from valence_integrations.settings import Settings
+
+__all__ = ["ResultCache", "cache_directory", "cache_key"]
+
+T = TypeVar("T")
+
+#: Raised when the meaning of a cached value changes.
+SCHEMA = 1
+
+#: Marks the file as ours ("VALE").
+_APPLICATION_ID = 0x56414C45
+
+_FILE = "results.sqlite3"
+_BUSY_SECONDS = 30.0
+
+
+def cache_directory(settings: Settings) -> Path | None:
+    """Where answers are kept; None for nowhere."""
+    if settings.cache is False:
+        return None
+    if settings.cache is not True:
+        return Path(settings.cache)
+    return Path(os.environ.get("VALENCE_CACHE_DIR") or platformdirs.user_cache_dir("valence-integrations", False))
+
+
+def cache_key(settings: Settings, api: str, digest: str) -> str:
+    """Key of an answer: the audio as it is sent, and everything that the answer depends on.
+
+    Parameters
+    ----------
+    settings : Settings
+        Host, path, model and payload.
+    api : str
+        ``"discrete"`` or ``"asynch"``.
+    digest : str
+        SHA-256 of the WAV file that is sent.
+    """
+    asked = [SCHEMA, api, settings.base_url, settings.model, digest]
+    if api == "discrete":
+        asked += [settings.discrete_path, settings.payload]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+class ResultCache:
+    """Answers by key; safe for threads, and for other processes at the same file.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Where the file lies; None keeps answers in a temporary file, for as long as the object lives.
+
+    Examples
+    --------
+    >>> from valence_integrations.cache import ResultCache
+    >>> cache = ResultCache(None)
+    >>> cache.put("key", {"emotion": "happy"})
+    >>> cache.get("key")
+    {'emotion': 'happy'}
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._local = threading.local()
+        self._lock = threading.RLock()
+        self._shared: sqlite3.Connection | None = None
+        if directory is None:
+            self._shared = _connect("")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return the value of a key, or None."""
+        row = self._run(lambda c: c.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone())
+        return None if row is None else dict(json.loads(row[0]))
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Keep a value, at once and for good."""
+        row = (key, json.dumps(value, allow_nan=False), time.time())
+        self._run(lambda c: c.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row))
+
+    def remove(self, key: str) -> None:
+        """Forget a key."""
+        self._run(lambda c: c.execute("DELETE FROM answers WHERE key = ?", (key,)))
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None) or self._shared
+        if connection is not None:
+            connection.close()
+        self._local = threading.local()
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._shared is None:
+            try:
+                return work(self._connection())
+            except (sqlite3.Error, OSError) as error:
+                self._give_up(error)
+        with self._lock:
+            assert self._shared is not None
+            return work(self._shared)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            with self._lock:
+                connection = self._local.connection = self._open()
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._directory is not None
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / _FILE
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            aside = path.with_name(f"{_FILE}.{time.time_ns()}.aside")
+            path.replace(aside)
+            warnings.warn(f"The result cache {path} cannot be used ({error}); it is now {aside.name}.", stacklevel=2)
+            return _connect(path)
+
+    def _give_up(self, error: Exception) -> None:
+        with self._lock:
+            if self._shared is None:
+                self._shared = _connect("")
+                warnings.warn(
+                    f"The result cache in {self._directory} cannot be used ({error}); answers of this job are not "
+                    "kept. Set VALENCE_CACHE_DIR or cache=... to a directory that can be written.",
+                    stacklevel=2,
+                )
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    if path:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (marked,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and marked != _APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is not a result cache")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

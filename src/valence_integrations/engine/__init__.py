@@ -1,0 +1,253 @@
+"""The engine: items in, predictions out; in order, side by side, each distinct clip paid once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, get_args
+
+import numpy as np
+
+from valence_integrations.engine._job import Job, Outcome
+from valence_integrations.engine._stats import Stats
+from valence_integrations.engine._workshop import Workshop
+from valence_integrations.errors import BatchError, ValenceError
+from valence_integrations.limits import DEFAULT_CONCURRENCY
+from valence_integrations.results import EmotionPrediction
+from valence_integrations.settings import OnError, Settings, check_choice
+
+__all__ = ["Engine", "Stats"]
+
+#: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
+#: early, more where everything is wanted and one slow item should not hold up the others.
+_AHEAD_LAZY, _AHEAD_ALL = 4, 32
+
+
+class Engine:
+    """Annotates audio with emotions.
+
+    An engine can be pickled and shared: what it carries is its settings, without the key. Sockets and threads are
+    made anew in each process.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        By default ``Settings()``, which reads the environment.
+
+    Examples
+    --------
+    >>> from valence_integrations import Engine, Settings
+    >>> from valence_integrations.sandbox import Sandbox
+    >>> import numpy as np
+    >>> waveform = np.sin(np.arange(6 * 16_000) * 0.08)
+    >>> with Sandbox() as sandbox:
+    ...     settings = Settings(base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
+    ...     with Engine(settings) as engine:
+    ...         prediction = engine.predict(waveform)
+    >>> prediction.source, prediction.duration
+    ('discrete', 6.0)
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else Settings()
+        self._workshops: dict[int, Workshop] = {}
+
+    @property
+    def stats(self) -> Stats:
+        """Counters of this engine in this process."""
+        return self._workshop.stats
+
+    def predict(self, item: object) -> EmotionPrediction:
+        """Annotate one item.
+
+        Parameters
+        ----------
+        item : object
+            Audio in any form: a path, the bytes of a file, a file object, a waveform,
+            ``(waveform, sampling_rate)``, a dict such as `datasets` gives.
+
+        Returns
+        -------
+        EmotionPrediction
+            An empty one for a missing item, and for one that is skipped because of its length.
+
+        Raises
+        ------
+        ItemError
+            If the item cannot be annotated.
+        JobError
+            If nothing can: no key, a refused key, a spent budget.
+        """
+        job = Job(self._workshop)
+        try:
+            prediction = job.wait(job.submit(item))
+        finally:
+            job.stop()
+        if prediction.error is not None:
+            raise prediction.error
+        return prediction
+
+    def predict_many(
+        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+    ) -> list[EmotionPrediction]:
+        """Annotate items, side by side.
+
+        Parameters
+        ----------
+        items : iterable
+            Items as for `predict`. An iterator is read bit by bit.
+        on_error : {"raise", "null"}, default="raise"
+            What to do about items that fail: raise one error after all others are finished, or give empty
+            predictions whose ``error`` is set.
+        progress : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        list of EmotionPrediction
+            One for each item, in order.
+
+        Raises
+        ------
+        BatchError
+            If items failed, under ``on_error="raise"``. It carries every error, and all predictions.
+        JobError
+            As soon as nothing can be annotated any more.
+        """
+        failed: dict[int, ValenceError] = {}
+        predictions = list(self._iterate(items, on_error, progress, _AHEAD_ALL, failed))
+        if failed:
+            raise BatchError(failed, predictions)
+        return predictions
+
+    def iter_predict(
+        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+    ) -> Iterator[EmotionPrediction]:
+        """Annotate items lazily: predictions come in order, and only a few items are begun ahead of them.
+
+        Parameters
+        ----------
+        items, on_error, progress
+            As for `predict_many`.
+
+        Yields
+        ------
+        EmotionPrediction
+            One for each item; a failed one has its ``error`` set.
+
+        Raises
+        ------
+        BatchError
+            After the last item, if items failed, under ``on_error="raise"``.
+        JobError
+            As soon as nothing can be annotated any more.
+        """
+        failed: dict[int, ValenceError] = {}
+        predictions = self._iterate(items, on_error, progress, _AHEAD_LAZY, failed)
+
+        def iterate() -> Iterator[EmotionPrediction]:
+            yield from predictions
+            if failed:
+                raise BatchError(failed)
+
+        return iterate()
+
+    def close(self) -> None:
+        """Close connections and end threads of this process; the engine can be used again."""
+        workshop = self._workshops.pop(os.getpid(), None)
+        if workshop is not None:
+            workshop.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Engine({self.settings!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["settings"])  # type: ignore[misc]
+
+    def __copy__(self) -> Engine:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Engine:
+        return self
+
+    def __sklearn_clone__(self) -> Engine:
+        return self
+
+    @property
+    def _workshop(self) -> Workshop:
+        """This process's tools: a fork does not inherit them."""
+        pid = os.getpid()
+        workshop = self._workshops.get(pid)
+        if workshop is None:
+            workshop = self._workshops.setdefault(pid, Workshop(self.settings))
+        return workshop
+
+    def _iterate(
+        self,
+        items: Iterable[object],
+        on_error: OnError,
+        progress: bool,
+        ahead: int,
+        failed: dict[int, ValenceError],
+    ) -> Iterator[EmotionPrediction]:
+        check_choice("on_error", on_error, get_args(OnError))
+        _check_items(items)
+        ahead *= self.settings.concurrency or DEFAULT_CONCURRENCY
+        return self._predictions(items, progress, ahead, failed if on_error == "raise" else {})
+
+    def _predictions(
+        self, items: Iterable[object], progress: bool, ahead: int, failed: dict[int, ValenceError]
+    ) -> Iterator[EmotionPrediction]:
+        from tqdm.auto import tqdm
+
+        job = Job(self._workshop)
+        total = len(items) if isinstance(items, Sized) else None
+        begun: deque[Outcome] = deque()
+        source = iter(items)
+        more = True
+        with tqdm(total=total, desc="emotions", unit="clip", disable=not progress) as bar:
+            try:
+                for index in range(2**63):
+                    while more and len(begun) < ahead:
+                        try:
+                            begun.append(job.submit(next(source)))
+                        except StopIteration:
+                            more = False
+                    if not begun:
+                        break
+                    prediction = job.wait(begun.popleft())
+                    if prediction.error is not None:
+                        failed[index] = prediction.error
+                    bar.update()
+                    yield prediction
+            finally:
+                job.stop()
+
+
+_shared: dict[tuple[Settings, str | None], Engine] = {}
+
+
+def shared_engine(settings: Settings) -> Engine:
+    """Engine that all callers in this process with the same settings and key share: its connections stay open."""
+    return _shared.setdefault((settings, settings.api_key), Engine(settings))
+
+
+def _check_items(items: object) -> None:
+    """A single item where many are wanted would be taken for the items it consists of."""
+    single = isinstance(items, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)) or hasattr(items, "read")
+    numbers = isinstance(items, np.ndarray) and items.ndim == 1 and items.dtype.kind in "iuf"
+    if single or numbers or not isinstance(items, Iterable):
+        raise TypeError(
+            f"items must be many, such as a list of paths, not one {type(items).__name__}; "
+            "for one item use predict(item)."
+        )

@@ -1,0 +1,271 @@
+"""One job: the way of each item from its audio to its prediction."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import wait as wait_for
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from valence_integrations import errors
+from valence_integrations.answers import read_discrete, read_timeline
+from valence_integrations.asynch import temporary_wav
+from valence_integrations.audio import Clip, open_clip
+from valence_integrations.cache import ResultCache, cache_key
+from valence_integrations.engine._pool import Priority
+from valence_integrations.engine._workshop import Workshop
+from valence_integrations.limits import StoppedError
+from valence_integrations.results import EmotionPrediction, EmotionSegment
+from valence_integrations.retry import retried, was_billed_perhaps
+from valence_integrations.routing import Part, Plan, plan
+
+Outcome: TypeAlias = "Future[EmotionPrediction]"
+
+#: A cached value: {"segments": [...], "request_id": ...}.
+Value: TypeAlias = "dict[str, Any]"
+
+
+class Job:
+    """Items that are annotated together.
+
+    Nothing here waits for anything but its own call: what depends on another's result is a callback.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._settings = workshop.settings
+        self._stats = workshop.stats
+        self._cache = workshop.cache or ResultCache(None)
+        self._under_way: dict[str, Future[Value]] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._broken: Future[None] = Future()
+
+    def submit(self, item: object) -> Outcome:
+        """Start on an item. Item errors are in the prediction; an exception of the future is a fault of ours."""
+        outcome: Outcome = Future()
+        if hasattr(item, "read"):
+            # A file object may be closed, or read on, before a thread comes to it.
+            item = self._opened(item)
+        self._workshop.pool.submit(
+            Priority.ITEM, lambda: self._guarded(outcome, None, lambda: self._run(item, outcome))
+        )
+        return outcome
+
+    def wait(self, outcome: Outcome) -> EmotionPrediction:
+        """Wait for an item.
+
+        Raises
+        ------
+        JobError
+            As soon as the job cannot go on, whichever item is waited for.
+        """
+        if not outcome.done():
+            waited: list[Future[Any]] = [outcome, self._broken]
+            wait_for(waited, return_when="FIRST_COMPLETED")
+        if self._broken.done():
+            self._broken.result()
+        return outcome.result()
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._stopped.set()
+
+    def _opened(self, item: object) -> object:
+        try:
+            return open_clip(item, self._settings.sampling_rate)
+        except errors.ItemError as error:
+            return error
+
+    def _run(self, item: object, outcome: Outcome) -> None:
+        if isinstance(item, errors.ItemError):
+            raise item
+        clip = item if isinstance(item, Clip) else open_clip(item, self._settings.sampling_rate)
+        if clip is None:
+            outcome.set_result(EmotionPrediction(model=self._settings.model))
+            return
+        self._guarded(outcome, clip.name, lambda: self._send(clip, plan(clip, self._settings), outcome))
+
+    def _send(self, clip: Clip, todo: Plan, outcome: Outcome) -> None:
+        if todo.upload is not None:
+            self._finish_with([self._long_answer(todo.upload, todo.duration)], clip, todo, outcome)
+            return
+        answers = [Future[Value]() for _ in todo.parts]
+        self._finish_with(answers, clip, todo, outcome)
+        for part, answer in zip(todo.parts[1:], answers[1:], strict=True):
+            self._workshop.pool.submit(Priority.CALL, partial(self._answer, part, answer))
+        if todo.parts:
+            self._answer(todo.parts[0], answers[0])
+
+    def _finish_with(self, answers: Sequence[Future[Value]], clip: Clip, todo: Plan, outcome: Outcome) -> None:
+        """Make the prediction as soon as every answer is there."""
+        left = len(answers)
+        lock = threading.Lock()
+
+        def one_less(_: object) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                if left:
+                    return
+            self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)))
+
+        for answer in answers:
+            answer.add_done_callback(one_less)
+        if not answers:
+            outcome.set_result(EmotionPrediction(duration=todo.duration, model=self._settings.model))
+
+    def _prediction(self, answers: Sequence[Future[Value]], todo: Plan) -> EmotionPrediction:
+        values = [answer.result() for answer in answers]
+        segments = [EmotionSegment(**segment) for value in values for segment in value["segments"]]
+        if todo.parts:
+            segments = [
+                EmotionSegment(part.start, part.end, segment.emotion, segment.confidence, segment.scores)
+                for part, segment in zip(todo.parts, segments, strict=True)
+            ]
+        return EmotionPrediction.from_segments(
+            segments,
+            source=todo.source,
+            duration=todo.duration,
+            padded=todo.padded,
+            cached=all(value.get("cached", False) for value in values),
+            request_id=values[-1]["request_id"],
+            model=self._settings.model,
+        ).with_min_confidence(self._settings.min_confidence)
+
+    def _answer(self, part: Part, answer: Future[Value]) -> None:
+        """Get the answer to one discrete call: from another that is under way, the cache, or the service."""
+        key = cache_key(self._settings, "discrete", hashlib.sha256(part.wav).hexdigest())
+
+        def call() -> Value:
+            body = self._workshop.discrete.body(part.wav)
+            said = self._call(lambda: self._workshop.discrete.send(body), len(body), part.seconds)
+            return _value([read_discrete(said, part.start, part.end)], said.get("request_id"))
+
+        try:
+            known = self._once(key, lambda fresh: _settle(fresh, lambda: self._keep(key, call())))
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            known.add_done_callback(lambda done: _settle(answer, done.result))
+
+    def _long_answer(self, clip: Clip, duration: float) -> Future[Value]:
+        """Get the answer to one asynch job. The upload is made here; its result comes from the poller."""
+        with temporary_wav(clip) as wav:
+            key = cache_key(self._settings, "asynch", _digest(wav))
+
+            def upload(fresh: Future[Value]) -> None:
+                try:
+                    request_id = self._call(lambda: self._workshop.asynch.upload(wav), wav.stat().st_size, duration)
+                except BaseException as error:
+                    fresh.set_exception(error)
+                    return
+
+                def finish(said: Future[dict[str, Any]]) -> None:
+                    _settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
+
+                self._workshop.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
+
+            return self._once(key, upload)
+
+    def _once(self, key: str, begin: Callable[[Future[Value]], None]) -> Future[Value]:
+        """Begin the work for `key`, unless its answer is there or on its way."""
+        with self._lock:
+            known = self._under_way.get(key)
+            value = self._cache.get(key) if known is None else None
+            if known is None and value is None:
+                fresh = self._under_way[key] = Future[Value]()
+        if known is not None or value is not None:
+            self._stats.add(cache_hits=1)
+            answer = Future[Value]()
+            if value is not None:
+                answer.set_result({**value, "cached": True})
+            else:
+                assert known is not None
+                known.add_done_callback(lambda done: _settle(answer, lambda: {**done.result(), "cached": True}))
+            return answer
+        fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
+        begin(fresh)
+        return fresh
+
+    def _keep(self, key: str, value: Value) -> Value:
+        self._cache.put(key, value)
+        return value
+
+    def _call(self, send: Callable[[], Any], size: int, seconds: float) -> Any:
+        """Make a call, with its retries; each attempt takes a permit and a unit of the budget."""
+        limiter = self._workshop.limiter
+
+        def attempt() -> Any:
+            with limiter.permit(self._stopped.is_set):
+                self._workshop.spend(seconds)
+                self._stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
+                return send()
+
+        def failed(error: Exception) -> None:
+            if isinstance(error, errors.RateLimitError):
+                self._stats.add(rate_limited=1)
+            elif was_billed_perhaps(error):
+                self._stats.add(possibly_double_billed=1)
+
+        return retried(
+            attempt,
+            max_attempts=self._settings.max_attempts,
+            hold=limiter.hold,
+            failed=failed,
+            again=lambda: self._stats.add(retries=1),
+        )
+
+    def _guarded(self, outcome: Outcome, name: str | None, work: Callable[[], None]) -> None:
+        """Do a step of an item; whatever goes wrong ends the item, and a job error the job."""
+        try:
+            if self._stopped.is_set():
+                raise StoppedError
+            work()
+        except errors.ItemError as error:
+            self._stats.add(failures=1)
+            # A copy: without the traceback, whose frames hold audio, and with this item's name.
+            own = copy.copy(error)
+            outcome.set_result(EmotionPrediction(model=self._settings.model, error=own.named(name) if name else own))
+        except errors.JobError as error:
+            self._break(error)
+            outcome.cancel()
+        except (StoppedError, CancelledError):
+            outcome.cancel()
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    def _break(self, error: errors.JobError) -> None:
+        self._stopped.set()
+        with self._lock:
+            if not self._broken.done():
+                self._broken.set_exception(copy.copy(error))
+
+
+def _settle(future: Future[Value], work: Callable[[], Value]) -> None:
+    """Give a future its result, or the reason why there is none."""
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _value(segments: Sequence[EmotionSegment], request_id: object) -> Value:
+    return {
+        "segments": [asdict(segment) for segment in segments],
+        "request_id": str(request_id) if request_id is not None else None,
+    }
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""What an engine has done, counted."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, fields
+
+
+@dataclass
+class Stats:
+    """Counters of an engine, in this process; safe to read and to add to from any thread.
+
+    Attributes
+    ----------
+    calls : int
+        Calls made to the service for predictions: discrete calls and uploads, retries included.
+    retries : int
+        Calls that were made again.
+    rate_limited : int
+        Answers of 429.
+    cache_hits : int
+        Answers that were already there.
+    failures : int
+        Items that failed for good.
+    possibly_double_billed : int
+        Failed calls that the service may have billed, and that were made again.
+    bytes_sent : int
+        Bytes in the bodies of the calls.
+    audio_seconds : float
+        Seconds of audio sent.
+    """
+
+    calls: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    cache_hits: int = 0
+    failures: int = 0
+    possibly_double_billed: int = 0
+    bytes_sent: int = 0
+    audio_seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, **counts: float) -> None:
+        """Add to counters."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+    def as_dict(self) -> dict[str, float]:
+        """All counters, at one moment."""
+        with self._lock:
+            return {spec.name: getattr(self, spec.name) for spec in fields(self) if not spec.name.startswith("_")}

@@ -1,0 +1,108 @@
+"""What an engine holds in one process and never carries to another: sockets, threads, locks, the cache's connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from valence_integrations import errors
+from valence_integrations.asynch import AsynchClient, Poller
+from valence_integrations.cache import ResultCache, cache_directory
+from valence_integrations.discrete import DiscreteClient
+from valence_integrations.engine._pool import Pool
+from valence_integrations.engine._stats import Stats
+from valence_integrations.limits import DEFAULT_CONCURRENCY, Limiter
+from valence_integrations.settings import RateLimits, Settings
+from valence_integrations.transport import Transport
+
+#: Threads beyond the calls under way, which read and prepare the next items.
+_PREPARING = 3
+
+#: Connections kept open; more calls at once than this open connections of their own.
+_POOLED_CONNECTIONS = 64
+
+
+class Workshop:
+    """The tools of one engine in one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stats = Stats()
+        self.transport = Transport(settings, _POOLED_CONNECTIONS)
+        self.discrete = DiscreteClient(settings, self.transport)
+        self.asynch = AsynchClient(settings, self.transport)
+        self.poller = Poller(self.asynch.poll)
+        self.pool = Pool(DEFAULT_CONCURRENCY + _PREPARING)
+        self._lock = threading.Lock()
+        self._limiter: Limiter | None = None
+        self._spent_calls, self._spent_seconds = 0, 0.0
+
+    @cached_property
+    def cache(self) -> ResultCache | None:
+        """Answers that outlive a job; None if there are to be none."""
+        directory: Path | None = cache_directory(self.settings)
+        return None if directory is None else ResultCache(directory)
+
+    @property
+    def limiter(self) -> Limiter:
+        """Made at the first call, as it may have to ask the service for the account's policy."""
+        with self._lock:
+            if self._limiter is None:
+                self._limiter = Limiter(self.settings.concurrency or self._policy_concurrency())
+                self.pool.grow(self._limiter.concurrency + _PREPARING)
+            return self._limiter
+
+    def spend(self, seconds: float) -> None:
+        """Take one call and its audio from the budget.
+
+        Raises
+        ------
+        BudgetExceededError
+            If there is not so much left.
+        """
+        settings = self.settings
+        with self._lock:
+            calls, total = self._spent_calls + 1, self._spent_seconds + seconds
+            if settings.max_calls is not None and calls > settings.max_calls:
+                raise errors.BudgetExceededError(
+                    f"the budget of max_calls={settings.max_calls} calls is spent. What is done is kept in the cache; "
+                    "raise max_calls and run again to go on."
+                )
+            if settings.max_audio_seconds is not None and total > settings.max_audio_seconds:
+                raise errors.BudgetExceededError(
+                    f"the next call would exceed max_audio_seconds={settings.max_audio_seconds:g} "
+                    f"({self._spent_seconds:.1f} s are sent). What is done is kept in the cache; "
+                    "raise max_audio_seconds and run again to go on."
+                )
+            self._spent_calls, self._spent_seconds = calls, total
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.pool.close()
+        self.transport.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    def _policy_concurrency(self) -> int:
+        if isinstance(self.settings.limits, RateLimits):
+            return self.settings.limits.max_concurrent_requests or DEFAULT_CONCURRENCY
+        if self.settings.limits is None:
+            return DEFAULT_CONCURRENCY
+        limits = self._account_limits()
+        stated = limits.get("max_concurrent_requests")
+        return stated if isinstance(stated, int) and stated > 0 else DEFAULT_CONCURRENCY
+
+    def _account_limits(self) -> Mapping[str, Any]:
+        """Ask the service for the account's limits; none if it does not tell (a wrong key shows at the first call)."""
+        try:
+            answer = self.transport.send(
+                "GET",
+                f"{self.settings.base_url}/v1/rate-limit/status",
+                headers={"x-api-key": self.settings.require_key()},
+            ).json()
+            return dict(answer["limits"])
+        except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, ValueError, KeyError, TypeError):
+            return {}

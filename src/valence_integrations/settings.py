@@ -1,0 +1,313 @@
+"""Settings: one frozen value that says how items are annotated, and with which account."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args
+from urllib.parse import urlsplit
+
+from valence_integrations.errors import MissingKeyError, SettingsError
+
+__all__ = ["DEFAULT_BASE_URL", "EMOTIONS", "RateLimits", "Settings"]
+
+#: Where the service lives [vendor's quickstart].
+DEFAULT_BASE_URL = "https://api.getvalenceai.com"
+
+#: The emotions of each model of the vendor [SDK 1.0.0], in alphabetical order.
+EMOTIONS: Mapping[str, tuple[str, ...]] = {
+    "4emotions": ("angry", "happy", "neutral", "sad"),
+    "7emotions": ("angry", "calm", "disgusted", "happy", "neutral", "sad", "surprised"),
+}
+
+ShortAudio = Literal["pad", "repeat", "skip", "error"]
+LongAudio = Literal["asynch", "chunk", "truncate", "skip", "error"]
+Payload = Literal["multipart", "json"]
+OnError = Literal["raise", "null"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimits:
+    """An account's limits; None means no limit.
+
+    The defaults are the service's documented standard policy.
+
+    Examples
+    --------
+    >>> from valence_integrations import Settings
+    >>> from valence_integrations.settings import RateLimits
+    >>> settings = Settings(limits=RateLimits(requests_per_second=50, requests_per_day=None))
+    """
+
+    requests_per_second: int | None = 10
+    requests_per_minute: int | None = 100
+    requests_per_hour: int | None = 1_000
+    requests_per_day: int | None = 10_000
+    burst_limit: int | None = 20
+    max_concurrent_requests: int | None = 5
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            _check_count(spec.name, getattr(self, spec.name), optional=True)
+
+
+class _ApiKey:
+    """The key as it was given, else ``VALENCE_API_KEY`` at the moment of asking."""
+
+    def __get__(self, settings: Any, owner: type) -> str | None:
+        if settings is None:
+            return None
+        return settings.__dict__.get("_api_key") or os.environ.get("VALENCE_API_KEY", "").strip() or None
+
+    def __set__(self, settings: Any, value: object) -> None:
+        if value is self or value is None:
+            return
+        if not isinstance(value, str) or not value.strip().isascii() or not value.strip().isprintable():
+            raise SettingsError("api_key must be a string of printable ASCII characters; copy it again.")
+        settings.__dict__["_api_key"] = value.strip()
+
+    def __repr__(self) -> str:
+        return "None"
+
+
+def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callable[[], T]:
+    """Read an environment variable, when the settings are made."""
+
+    def read() -> T:
+        text = os.environ.get(variable, "").strip()
+        if not text:
+            return default
+        try:
+            return cast("T", parse(text))
+        except ValueError as error:
+            raise SettingsError(f"The environment variable {variable} is {text!r}: {error}") from None
+
+    return read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How items are annotated, and with which account.
+
+    Settings are immutable and can be pickled; the key is in neither their repr, their hash nor their pickle.
+    What is not given is read from the environment variable in brackets, else it is the default.
+
+    Parameters
+    ----------
+    api_key : str, optional
+        The account's key [``VALENCE_API_KEY``, read at each call].
+    base_url : str, default="https://api.getvalenceai.com"
+        Where the service lives [``VALENCE_API_BASE_URL``]. ``http://`` is accepted for this machine only.
+    discrete_path : str, default="/emotionprediction"
+        Path of the DiscreteAPI: the quickstart's, or the SDK's ``/v1/discrete/emotion`` [``VALENCE_DISCRETE_PATH``].
+    model : str, default="4emotions"
+        ``"4emotions"``, ``"7emotions"`` or the name of a custom model [``VALENCE_MODEL``].
+    emotions : sequence of str, optional
+        The emotions that get a column each; needed for a custom model only [``VALENCE_EMOTIONS``, with commas].
+    payload : {"multipart", "json"}, default="multipart"
+        Body of a DiscreteAPI call. ``"json"`` sends what the quickstart sends: the 4.5 s from 0.5 s on, as numbers,
+        which is some twenty times as many bytes.
+    sampling_rate : int, default=16000
+        Rate in Hz of waveforms that come without one.
+    short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
+        What to do with items under 5.0 s [``VALENCE_SHORT_AUDIO``].
+    long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"
+        What to do with items over 15 s [``VALENCE_LONG_AUDIO``]. ``"asynch"`` stores the audio at the vendor for a
+        while (24 hours at most); nothing else does.
+    min_confidence : float, optional
+        An emotion under this confidence becomes None; its scores stay [``VALENCE_MIN_CONFIDENCE``].
+        The vendor recommends 0.38.
+    concurrency : int, optional
+        Calls under way at once [``VALENCE_CONCURRENCY``]; by default the account's own limit, else 5.
+    limits : "auto", RateLimits or None, default="auto"
+        ``"auto"`` asks the service for the account's policy. None sets no rate limit, only the concurrency cap.
+    timeout : (float, float), default=(5, 30)
+        Seconds to wait for a connection, and for an answer.
+    max_attempts : int, default=5
+        Calls made for one item before it is given up.
+    max_calls : int, optional
+        Budget: a job stops before it makes more calls than this [``VALENCE_MAX_CALLS``].
+    max_audio_seconds : float, optional
+        Budget: a job stops before it sends more audio than this.
+    cache : bool or path, default=True
+        Keep answers on this machine, so that nothing is paid twice: True for the platform's cache directory
+        [``VALENCE_CACHE_DIR``], a directory, or False for none.
+
+    Raises
+    ------
+    SettingsError
+        If a value cannot be.
+
+    Examples
+    --------
+    >>> from valence_integrations import Settings
+    >>> Settings(model="7emotions", long_audio="chunk").columns
+    ('angry', 'calm', 'disgusted', 'happy', 'neutral', 'sad', 'surprised')
+    """
+
+    api_key: str | None = field(default=cast("Any", _ApiKey()), repr=False, compare=False)
+    base_url: str = field(default_factory=_env("VALENCE_API_BASE_URL", DEFAULT_BASE_URL))
+    discrete_path: str = field(default_factory=_env("VALENCE_DISCRETE_PATH", "/emotionprediction"))
+    model: str = field(default_factory=_env("VALENCE_MODEL", "4emotions"))
+    emotions: tuple[str, ...] | None = field(
+        default_factory=_env("VALENCE_EMOTIONS", None, lambda text: text.split(","))
+    )
+    payload: Payload = "multipart"
+    sampling_rate: int = 16_000
+    short_audio: ShortAudio = field(default_factory=_env("VALENCE_SHORT_AUDIO", "pad"))
+    long_audio: LongAudio = field(default_factory=_env("VALENCE_LONG_AUDIO", "asynch"))
+    min_confidence: float | None = field(default_factory=_env("VALENCE_MIN_CONFIDENCE", None, float))
+    concurrency: int | None = field(default_factory=_env("VALENCE_CONCURRENCY", None, int))
+    limits: RateLimits | Literal["auto"] | None = "auto"
+    timeout: tuple[float, float] = (5.0, 30.0)
+    max_attempts: int = 5
+    max_calls: int | None = field(default_factory=_env("VALENCE_MAX_CALLS", None, int))
+    max_audio_seconds: float | None = None
+    cache: bool | str | os.PathLike[str] = True
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Settings:
+        """Read every setting that has an environment variable, the key included, now.
+
+        Parameters
+        ----------
+        **overrides
+            Settings that go before the environment.
+        """
+        return cls(**{"api_key": os.environ.get("VALENCE_API_KEY") or None, **overrides})
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "base_url", _checked_url(self.base_url))
+        if not self.discrete_path.startswith("/"):
+            raise SettingsError(f'discrete_path must start with "/", not {self.discrete_path!r}.')
+        for name, kind in (("short_audio", ShortAudio), ("long_audio", LongAudio), ("payload", Payload)):
+            check_choice(name, getattr(self, name), get_args(kind))
+        if not self.model or not isinstance(self.model, str):
+            raise SettingsError(f"model must be the name of a model, such as '4emotions', not {self.model!r}.")
+        set_(self, "emotions", _checked_emotions(self.emotions))
+        for name in ("sampling_rate", "max_attempts"):
+            _check_count(name, getattr(self, name))
+        for name in ("concurrency", "max_calls"):
+            _check_count(name, getattr(self, name), optional=True)
+        for name, highest in (("min_confidence", 1.0), ("max_audio_seconds", float("inf"))):
+            _check_number(name, getattr(self, name), highest)
+        if not (self.limits in ("auto", None) or isinstance(self.limits, RateLimits)):
+            raise SettingsError(f'limits must be "auto", a RateLimits or None, not {self.limits!r}.')
+        set_(self, "timeout", _checked_timeout(self.timeout))
+        if not isinstance(self.cache, bool):
+            set_(self, "cache", Path(self.cache))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The emotions that get a column each, in the order of the columns.
+
+        Raises
+        ------
+        SettingsError
+            If the model is a custom one and `emotions` was not given.
+        """
+        known = self.emotions or EMOTIONS.get(self.model)
+        if known is None:
+            raise SettingsError(
+                f"The emotions of the model {self.model!r} are not known here: "
+                f'pass emotions=("angry", ...); {" and ".join(EMOTIONS)} need none.'
+            )
+        return known
+
+    def require_key(self) -> str:
+        """Return the API key.
+
+        Raises
+        ------
+        MissingKeyError
+            If there is none.
+        """
+        if self.api_key:
+            return self.api_key
+        raise MissingKeyError(
+            "There is no Valence API key. Set the environment variable VALENCE_API_KEY, or pass api_key=... "
+            "(worker processes see only the variable, and only if it was set before they started: "
+            "the key is in no pickle). To try things out without a key, use valence_integrations.sandbox.Sandbox."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_api_key"}
+
+    def __copy__(self) -> Settings:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Settings:
+        return self
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+
+
+def _check_count(name: str, value: object, *, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        allowed = "a whole number of at least 1" + (", or None" if optional else "")
+        raise SettingsError(f"{name} must be {allowed}, not {value!r}.")
+
+
+def _check_number(name: str, value: object, highest: float) -> None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= highest
+    ):
+        allowed = "between 0 and 1" if highest == 1.0 else "of at least 0"
+        raise SettingsError(f"{name} must be a number {allowed}, or None, not {value!r}.")
+
+
+def _checked_emotions(emotions: object) -> tuple[str, ...] | None:
+    if emotions is None:
+        return None
+    if isinstance(emotions, str):
+        raise SettingsError(f"emotions must be a sequence of names, such as ({emotions!r},), not a string.")
+    names = tuple(name.strip() if isinstance(name, str) else name for name in cast("tuple[str, ...]", emotions))
+    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
+        raise SettingsError(f"emotions must be different, non-empty names, not {names!r}.")
+    return names
+
+
+def _checked_timeout(timeout: object) -> tuple[float, float]:
+    try:
+        connect, read = cast("tuple[float, float]", timeout)
+        if connect > 0 and read > 0:
+            return float(connect), float(read)
+    except (TypeError, ValueError):
+        pass
+    raise SettingsError(f"timeout must be two positive numbers of seconds, (connect, read), not {timeout!r}.")
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host:
+        raise SettingsError(f"base_url must look like {DEFAULT_BASE_URL!r}, not {url!r}.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingsError("base_url must be a plain address, without user, query or fragment.")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise SettingsError(
+            f"base_url {url!r} would send the key unencrypted: use https:// (http:// is for 127.0.0.1)."
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

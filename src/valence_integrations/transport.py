@@ -1,0 +1,202 @@
+"""HTTP to the service: one pooled session, timeouts on every call, and the key for no other host."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+import requests.adapters
+import requests.utils
+
+from valence_integrations import errors
+from valence_integrations._version import __version__
+from valence_integrations.settings import Settings
+
+__all__ = ["Transport"]
+
+#: Bytes read between two looks at the clock: an answer that dribbles must not hold a call for ever.
+_READ_STEP = 64
+
+
+class Transport:
+    """Sends requests, and turns what goes wrong into this library's exceptions.
+
+    Parameters
+    ----------
+    settings : Settings
+        `base_url`, the key and the timeouts.
+    pool_size : int
+        Connections that are kept open.
+    """
+
+    def __init__(self, settings: Settings, pool_size: int) -> None:
+        self._settings = settings
+        self._session = requests.Session()
+        self._session.proxies = requests.utils.get_environ_proxies(settings.base_url)
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        self._session.trust_env = False
+        self._session.headers["User-Agent"] = f"valence-integrations/{__version__}"
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_size)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def send(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """Send one request and read its answer whole.
+
+        Raises
+        ------
+        CallError
+            Without a good answer.
+        AudioError
+            If the service refuses the audio.
+        JobError
+            If it refuses the key, or points to another place.
+        """
+        kwargs.pop("timeout", None)
+        try:
+            response = self._session.request(
+                method, url, timeout=self._settings.timeout, allow_redirects=False, stream=True, **kwargs
+            )
+            self._read(response)
+        except requests.Timeout as error:
+            if isinstance(error, requests.ConnectTimeout):
+                raise self._unreachable() from None
+            raise self._too_slow() from None
+        except requests.exceptions.SSLError as error:
+            raise errors.NetworkError(f"no secure connection to {self._host}: {error}.", sent=False) from None
+        except requests.exceptions.RequestException as error:
+            if _never_left(error):
+                raise self._unreachable() from None
+            raise errors.NetworkError(f"the connection to {self._host} broke before the answer was whole.") from None
+        self._check(response)
+        return response
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    @property
+    def _host(self) -> str:
+        return self._settings.base_url.split("//", 1)[1]
+
+    def _read(self, response: requests.Response) -> None:
+        deadline = time.monotonic() + self._settings.timeout[1]
+        pieces = []
+        with response:
+            try:
+                for piece in response.iter_content(_READ_STEP):
+                    pieces.append(piece)
+                    if time.monotonic() > deadline:
+                        raise self._too_slow()
+            except requests.ConnectionError as error:
+                if "timed out" in str(error):
+                    raise self._too_slow() from None
+                raise
+        response._content = b"".join(pieces)
+
+    def _unreachable(self) -> errors.NetworkError:
+        return errors.NetworkError(f"{self._host} cannot be reached; check the network and base_url.", sent=False)
+
+    def _too_slow(self) -> errors.ReadTimeoutError:
+        seconds = self._settings.timeout[1]
+        return errors.ReadTimeoutError(
+            f"no answer from {self._host} within {seconds:g} s; raise timeout=(connect, read)."
+        )
+
+    def _check(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status < 300:
+            return
+        if status < 400:
+            raise errors.RedirectError(
+                f"{self._host} redirects to {response.headers.get('Location', 'another address')!r}; the key is sent "
+                "to no other address than base_url. If the service has moved, set base_url to its new address."
+            )
+        body = _json(response)
+        code = str(body["error_code"]) if body.get("error_code") else None
+        said = self._said(response, body)
+        if status in (401, 403) and "x-api-key" in response.request.headers:
+            raise errors.AuthenticationError(
+                f"the service refuses the API key (HTTP {status}: {said}). Check VALENCE_API_KEY or api_key."
+            )
+        if status == 429:
+            raise errors.RateLimitError(
+                f"too many calls for this account ({said}). Lower concurrency, or wait for the quota.",
+                status_code=status,
+                error_code=code,
+                retry_after=_retry_after(response),
+            )
+        if status >= 500:
+            raise errors.ServerError(
+                f"the service failed (HTTP {status}: {said}). Try again later.",
+                status_code=status,
+                error_code=code,
+                retry_after=_retry_after(response),
+            )
+        raise _refused(status, code, said, body)
+
+    def _said(self, response: requests.Response, body: Mapping[str, Any]) -> str:
+        """Quote what the service says; an echo of the key is masked."""
+        said = str(body.get("error") or body.get("detail") or response.reason or "no reason given")
+        key = self._settings.api_key
+        return (said.replace(key, "***") if key else said)[:300]
+
+
+def _refused(status: int, code: str | None, said: str, body: Mapping[str, Any]) -> errors.ItemError:
+    actual = _seconds(body, "actual_duration_seconds")
+    if code == "AUDIO_TOO_SHORT":
+        return errors.AudioTooShortError(
+            f'the service finds it too short ({said}). Use short_audio="pad", or drop it.',
+            min_duration=_seconds(body, "min_duration_seconds"),
+            actual_duration=actual,
+        )
+    if code == "AUDIO_TOO_LONG":
+        return errors.AudioTooLongError(
+            f'the service finds it too long ({said}). Use long_audio="chunk", or cut it.',
+            max_duration=_seconds(body, "max_duration_seconds"),
+            actual_duration=actual,
+        )
+    if code == "FILE_TOO_LARGE" or status == 413:
+        return errors.FileTooLargeError(f'the service finds the file too large ({said}). Use long_audio="chunk".')
+    remedy = "Check base_url and discrete_path." if status in (404, 405) else "Check the audio and the model."
+    return errors.BadRequestError(
+        f"the service refuses the request (HTTP {status}: {said}). {remedy}", status_code=status, error_code=code
+    )
+
+
+def _json(response: requests.Response) -> Mapping[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _seconds(body: Mapping[str, Any], key: str) -> float | None:
+    value = body.get(key)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds that the service asks to wait, given as such or as a date."""
+    value = response.headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None
+
+
+def _never_left(error: requests.RequestException) -> bool:
+    """Whether the request cannot have reached the service: no connection came about."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")

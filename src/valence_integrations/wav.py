@@ -1,0 +1,156 @@
+"""WAV headers: read them without decoding, and write the one form that is sent."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["HEADER_SIZE", "WavError", "WavHeader", "encode", "header", "read_header"]
+
+_PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
+
+#: Programs that write to a pipe put a length in this range, as they do not know it: ffmpeg 0xFFFFFFFF, sox 0x7FFFF0xx.
+_UNKNOWN_LENGTH = range(0x7FFF_F000, 0x1_0000_0000)
+
+#: Bytes in front of the samples in what `encode` writes.
+HEADER_SIZE = 44
+
+
+class WavError(ValueError):
+    """The file calls itself WAV, and is not well-formed."""
+
+
+@dataclass(frozen=True)
+class WavHeader:
+    """What the header of a well-formed WAV file says.
+
+    Attributes
+    ----------
+    sampling_rate : int
+        Hz.
+    channels, bits, frames : int
+        Layout of the samples; `frames` is None for a compressed encoding.
+    plain : bool
+        Whether every reader understands the file as it is: little-endian 16-bit PCM, and nothing odd in its structure.
+    """
+
+    sampling_rate: int
+    channels: int
+    bits: int
+    frames: int | None
+    plain: bool
+
+
+def read_header(file: BinaryIO, size: int) -> WavHeader:
+    """Walk the chunks of a RIFF, RIFX or RF64 file.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable, at its start.
+    size : int
+        Bytes in the file.
+
+    Raises
+    ------
+    WavError
+        If it is damaged: cut off, without format or audio, or contradicting itself.
+    """
+    magic, riff_size, form = struct.unpack("<4sI4s", _exactly(file, 12))
+    if form != b"WAVE":
+        raise WavError("it is a RIFF file, but not a WAV file")
+    endian = ">" if magic == b"RIFX" else "<"
+    plain = magic == b"RIFF" and riff_size + 8 == size
+    fmt: tuple[int, int, int, int, int, int] | None = None
+    long_data_size: int | None = None
+    while len(head := file.read(8)) == 8:
+        kind, length = struct.unpack(f"{endian}4sI", head)
+        if kind == b"data":
+            if fmt is None:
+                raise WavError("its audio comes before its format")
+            if length == 0xFFFF_FFFF and long_data_size is not None:
+                length = long_data_size
+            return _finish(file, size, fmt, length, plain=plain)
+        if file.tell() + length > size:
+            raise WavError(f"its {kind.decode('ascii', 'replace')!r} chunk is cut off")
+        body = _exactly(file, length) if kind in (b"fmt ", b"ds64") else b""
+        if kind == b"fmt ":
+            fmt = _format(body, endian)
+        elif kind == b"ds64" and length >= 16:
+            (long_data_size,) = struct.unpack_from("<Q", body, 8)
+        file.seek((length - len(body)) + length % 2, 1)
+    raise WavError("it ends before its audio begins")
+
+
+def _format(body: bytes, endian: str) -> tuple[int, int, int, int, int, int]:
+    if len(body) < 16:
+        raise WavError("its format is cut off")
+    tag, channels, rate, byte_rate, block, bits = struct.unpack_from(f"{endian}HHIIHH", body)
+    if tag == _EXTENSIBLE and len(body) >= 26:
+        (subformat,) = struct.unpack_from(f"{endian}H", body, 24)
+        tag = _EXTENSIBLE if subformat == _PCM else subformat
+    if channels == 0 or rate == 0:
+        raise WavError(f"it says {channels} channels at {rate} Hz")
+    if tag in (_PCM, _FLOAT, _EXTENSIBLE) and (bits == 0 or block != channels * ((bits + 7) // 8)):
+        raise WavError(f"it says {channels} channels of {bits} bits in frames of {block} bytes")
+    return tag, channels, rate, byte_rate, block, bits
+
+
+def _finish(
+    file: BinaryIO, size: int, fmt: tuple[int, int, int, int, int, int], length: int, *, plain: bool
+) -> WavHeader:
+    tag, channels, rate, byte_rate, block, bits = fmt
+    available = size - file.tell()
+    if length in _UNKNOWN_LENGTH and length > available:
+        length, plain = available - available % max(block, 1), False
+    if length > available:
+        raise WavError(f"it is cut off: {available} of its {length} bytes of audio are there")
+    if tag not in (_PCM, _FLOAT, _EXTENSIBLE):
+        return WavHeader(rate, channels, bits, None, plain=False)
+    if length % block:
+        raise WavError(f"its {length} bytes of audio end within a frame of {block} bytes")
+    if length == 0:
+        raise WavError("it holds no audio")
+    plain = plain and tag == _PCM and bits == 16 and byte_rate == rate * block
+    plain = plain and _rest_is_chunks(file, file.tell() + length + length % 2, size)
+    return WavHeader(rate, channels, bits, length // block, plain)
+
+
+def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
+    """Whether what follows the audio is whole chunks, up to the end of the file."""
+    while position < size:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            return False
+        (length,) = struct.unpack("<I", head[4:])
+        position += 8 + length + length % 2
+    return position == size
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) < length:
+        raise WavError("it is cut off within its header")
+    return data
+
+
+def header(sampling_rate: int, data_size: int) -> bytes:
+    """Header of a mono 16-bit WAV file with `data_size` bytes of audio."""
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", data_size + HEADER_SIZE - 8, b"WAVE"),
+        *(b"fmt ", 16, _PCM, 1, sampling_rate, sampling_rate * 2, 2, 16),
+        *(b"data", data_size),
+    )
+
+
+def encode(pcm: npt.NDArray[np.int16], sampling_rate: int) -> bytes:
+    """Mono 16-bit WAV file of a waveform."""
+    data = pcm.astype("<i2", copy=False).tobytes()
+    return header(sampling_rate, len(data)) + data
