@@ -229,7 +229,7 @@ def make_call(espeak: str) -> tuple[bytes, list[list[object]]]:
         done = start + len(samples)
         pieces += [silence(pause, rate), samples]
         rows.append([f"{start / rate:.2f}", f"{done / rate:.2f}", speaker, label, text])
-    pieces.append(silence(0.8, rate))
+    pieces.append(silence(0.4, rate))
     call = at_rate(np.concatenate(pieces), rate, CALL_FORM.rate)
     call += 10 ** (-66 / 20) * np.random.default_rng(0).standard_normal(len(call))  # the line is never wholly silent
     return encode(call, CALL_FORM), rows

@@ -72,8 +72,14 @@ def blocks(source: bytes | Path, frames: int) -> Iterator[Float32]:
 def _open_soundfile(source: bytes | Path) -> soundfile.SoundFile:
     import soundfile
 
+    class StraightOn(soundfile.SoundFile):  # type: ignore[misc]
+        """soundfile seeks after each read of a file that can seek, which makes an MP3 decoder lose its place."""
+
+        def seekable(self) -> bool:
+            return False
+
     try:
-        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        return StraightOn(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (RuntimeError, TypeError, ValueError) as error:
         raise UnreadableAudioError(f"this is no audio file that can be read: {error}") from None
 

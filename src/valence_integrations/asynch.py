@@ -17,12 +17,13 @@ from typing import Any
 from valence_integrations import errors
 from valence_integrations._sdk import sdk_client
 from valence_integrations.audio import Clip
+from valence_integrations.limits import MAX_HOLD_SECONDS
 from valence_integrations.settings import Settings
 from valence_integrations.transport import Transport
 
 __all__ = ["AsynchClient", "Poller", "deadline_seconds", "temporary_wav"]
 
-#: Seconds from the upload to the first poll, the factor from one wait to the next, and the longest wait.
+#: Seconds from the upload to the first poll, the factor from one wait to the next, and the longest wait of ours.
 FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
 
 #: The service looks for new uploads every ~10 s, then takes 1 to 5 s for each minute of audio [SDK readme].
@@ -52,6 +53,7 @@ class AsynchClient:
         self._clients: dict[str, Any] = {}
 
     def _sdk(self) -> Any:
+        """Make the SDK's client; before that, nothing may import ``valenceai``."""
         key = self._settings.require_key()
         if key not in self._clients:
             self._clients[key] = sdk_client(self._transport, key, self._settings.base_url)
@@ -65,10 +67,11 @@ class AsynchClient:
         ValenceError
             See `Transport.send`; `FileTooLargeError` also if the account's policy does not allow the file.
         """
+        sdk = self._sdk()
         from valenceai import FileSizeLimitExceededError, UploadError
 
         try:
-            return str(self._sdk().upload(str(wav)))
+            return str(sdk.upload(str(wav)))
         except FileSizeLimitExceededError as error:
             raise errors.FileTooLargeError(
                 f'{error}. Use long_audio="chunk", or cut it.',
@@ -93,10 +96,11 @@ class AsynchClient:
         ValenceError
             See `Transport.send`.
         """
+        sdk = self._sdk()
         from valenceai import PredictionError
 
         try:
-            result = self._sdk().emotions(request_id, max_attempts=1, interval_seconds=0)
+            result = sdk.emotions(request_id, max_attempts=1, interval_seconds=0)
         except PredictionError as error:
             # The SDK raises the same type for "failed" and "not ready", and tells them apart in the text only.
             if "failed during processing" not in str(error):
@@ -120,18 +124,20 @@ def temporary_wav(clip: Clip) -> Iterator[Path]:
 
 
 @dataclass(order=True)
-class _Job:
+class Pending:
+    """A job that is waited for."""
+
     due: float
     number: int
     request_id: str = field(compare=False)
     deadline: float = field(compare=False)
     wait: float = field(compare=False)
-    future: Future[dict[str, Any]] = field(compare=False)
     stopped: Callable[[], bool] = field(compare=False)
+    future: Future[dict[str, Any]] = field(default_factory=Future, compare=False)
 
 
 class Poller:
-    """Polls every pending job from one thread.
+    """Polls every pending job from one thread, which lives while there are any.
 
     Parameters
     ----------
@@ -147,7 +153,7 @@ class Poller:
         self._poll = poll
         self._clock = clock
         self._numbers = itertools.count()
-        self._jobs: list[_Job] = []
+        self._pending: list[Pending] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -165,77 +171,74 @@ class Poller:
         stopped : callable
             Whether nobody waits for it any more.
         """
-        now = self._clock()
-        future: Future[dict[str, Any]] = Future()
-        job = _Job(
-            now + FIRST_POLL,
-            next(self._numbers),
-            request_id,
-            now + deadline_seconds(duration),
-            FIRST_POLL,
-            future,
-            stopped,
-        )
+        job = self.pending(request_id, duration, stopped)
         with self._changed:
-            heapq.heappush(self._jobs, job)
+            heapq.heappush(self._pending, job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="valence-poller", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        return future
+        return job.future
+
+    def pending(self, request_id: str, duration: float, stopped: Callable[[], bool]) -> Pending:
+        """Make a job whose first poll is due soon."""
+        now = self._clock()
+        deadline = now + deadline_seconds(duration)
+        return Pending(now + FIRST_POLL, next(self._numbers), request_id, deadline, FIRST_POLL, stopped)
+
+    def step(self, job: Pending) -> bool:
+        """Poll one job that is due; return whether it is to be polled again."""
+        if job.stopped():
+            job.future.cancel()
+            return False
+        trouble: errors.ValenceError | None = None
+        try:
+            result = self._poll(job.request_id)
+        except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError, errors.InvalidResponseError) as error:
+            result, trouble = None, error
+        except errors.RateLimitError as error:
+            result, trouble = None, error
+            job.wait = min(max(job.wait, error.retry_after or 0.0), MAX_HOLD_SECONDS)
+        except BaseException as error:
+            job.future.set_exception(_expired(job, error) if getattr(error, "status_code", None) == 404 else error)
+            return False
+        if result is not None:
+            job.future.set_result(result)
+            return False
+        now = self._clock()
+        if now >= job.deadline:
+            job.future.set_exception(_late(job, trouble))
+            return False
+        job.due = min(now + job.wait, job.deadline)
+        job.wait = min(job.wait * BACKOFF, LONGEST_WAIT)
+        return True
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while self._jobs and (wait := self._jobs[0].due - self._clock()) > 0:
+                while self._pending and (wait := self._pending[0].due - self._clock()) > 0:
                     self._changed.wait(wait)
-                if not self._jobs:
+                if not self._pending:
                     self._thread = None
                     return
-                job = heapq.heappop(self._jobs)
+                job = heapq.heappop(self._pending)
             if self.step(job):
                 with self._changed:
-                    heapq.heappush(self._jobs, job)
+                    heapq.heappush(self._pending, job)
 
-    def step(self, job: _Job) -> bool:
-        """Poll one job; whether it is to be polled again."""
-        if job.stopped():
-            job.future.cancel()
-            return False
-        try:
-            result = self._poll(job.request_id)
-        except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError, errors.InvalidResponseError) as error:
-            return self._later(job, error)
-        except errors.RateLimitError as error:
-            return self._later(job, error, error.retry_after or 0.0)
-        except errors.BadRequestError as error:
-            gone = errors.AsynchExpiredError(
-                f"the service does not know the request {job.request_id} ({error}). Results are kept for 24 hours "
-                "at most; send the item again.",
-                request_id=job.request_id,
-            )
-            job.future.set_exception(gone if error.status_code == 404 else error)
-            return False
-        except BaseException as error:  # the future carries it to whoever waits
-            job.future.set_exception(error)
-            return False
-        if result is None:
-            return self._later(job)
-        job.future.set_result(result)
-        return False
 
-    def _later(self, job: _Job, error: Exception | None = None, at_least: float = 0.0) -> bool:
-        now = self._clock()
-        if now >= job.deadline:
-            job.future.set_exception(
-                errors.AsynchTimeoutError(
-                    f"the job (request {job.request_id}) was not finished in time"
-                    f"{f'; the last poll failed: {error}' if error else ''}. The service keeps it for 24 hours: "
-                    "run again later.",
-                    request_id=job.request_id,
-                )
-            )
-            return False
-        job.wait = min(job.wait * BACKOFF, LONGEST_WAIT)
-        job.due = min(now + max(job.wait, min(at_least, LONGEST_WAIT * 24)), max(job.deadline, now))
-        return True
+def _expired(job: Pending, error: BaseException) -> errors.AsynchExpiredError:
+    return errors.AsynchExpiredError(
+        f"the service does not know the request {job.request_id} ({error}). It keeps results for 24 hours at most; "
+        "send the item again.",
+        request_id=job.request_id,
+    )
+
+
+def _late(job: Pending, trouble: errors.ValenceError | None) -> errors.AsynchTimeoutError:
+    last = f"; the last poll failed: {trouble}" if trouble else ""
+    return errors.AsynchTimeoutError(
+        f"the job (request {job.request_id}) was not finished in time{last}. The service keeps it for 24 hours at "
+        "most; run again later.",
+        request_id=job.request_id,
+    )

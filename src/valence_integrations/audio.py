@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -175,14 +176,14 @@ def open_clip(item: object, sampling_rate: int = 16_000) -> Clip | None:
         return _open_bytes(bytes(item), None)
     if isinstance(item, Mapping):
         return _open_mapping(item, sampling_rate)
-    if isinstance(item, tuple) and len(item) == 2 and np.ndim(item[0]) > 0:
+    if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[0], Number):
         return _open_waveform(item[0], item[1])
     if hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
         return _open_waveform(samples.data, samples.sample_rate)
     if hasattr(item, "read"):
         return _open_file(item)
-    if isinstance(item, tuple) and len(item) == 2 and np.ndim(item[1]) > 0:
+    if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], Number):
         raise UnreadableAudioError("give (waveform, sampling_rate), not (sampling_rate, waveform).").named("tuple")
     if isinstance(item, (list, tuple)) or hasattr(item, "__array__") or hasattr(item, "detach"):
         return _open_waveform(item, sampling_rate)

@@ -23,6 +23,9 @@ __all__ = ["Engine", "Stats"]
 #: early, more where everything is wanted and one slow item should not hold up the others.
 _AHEAD_LAZY, _AHEAD_ALL = 4, 32
 
+#: Seconds that an interrupted job waits for the answers to calls that are paid already.
+_INTERRUPT_SECONDS = 1.5
+
 
 class Engine:
     """Annotates audio with emotions.
@@ -230,6 +233,12 @@ class Engine:
                         failed[index] = prediction.error
                     bar.update()
                     yield prediction
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                job.stop()
+                job.drain(_INTERRUPT_SECONDS if isinstance(error, KeyboardInterrupt) else self.settings.timeout[1])
+                raise
             finally:
                 job.stop()
 

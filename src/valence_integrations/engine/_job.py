@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ class Job:
         self._cache = workshop.cache or ResultCache(None)
         self._under_way: dict[str, Future[Value]] = {}
         self._lock = threading.Lock()
+        self._calling = 0
+        self._idle = threading.Condition()
         self._stopped = threading.Event()
         self._broken: Future[None] = Future()
 
@@ -76,6 +79,11 @@ class Job:
     def stop(self) -> None:
         """Start nothing more."""
         self._stopped.set()
+
+    def drain(self, seconds: float) -> None:
+        """Wait until the calls under way are answered, and their answers kept: they are paid."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._calling, seconds)
 
     def _opened(self, item: object) -> object:
         try:
@@ -191,8 +199,20 @@ class Job:
                 known.add_done_callback(lambda done: _settle(answer, lambda: {**done.result(), "cached": True}))
             return answer
         fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
-        begin(fresh)
+        with self._at_work():
+            begin(fresh)
         return fresh
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._idle:
+            self._calling += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._calling -= 1
+                self._idle.notify_all()
 
     def _keep(self, key: str, value: Value) -> Value:
         self._cache.put(key, value)

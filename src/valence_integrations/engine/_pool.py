@@ -35,6 +35,7 @@ class Pool:
     def grow(self, size: int) -> None:
         """Have at least `size` threads."""
         self._size = max(self._size, size)
+        self._start_threads()
 
     def close(self) -> None:
         """Let the threads end when nothing is left to do."""
@@ -44,10 +45,8 @@ class Pool:
             self._threads = 0
 
     def _start_threads(self) -> None:
-        if self._threads >= self._size or self._work.empty():
-            return
         with self._lock:
-            if self._threads < self._size:
+            while self._threads < min(self._size, self._threads + self._work.qsize()):
                 self._threads += 1
                 threading.Thread(target=self._run, name=f"valence-{self._threads}", daemon=True).start()
 

@@ -1,0 +1,53 @@
+"""Quickstart: audio files in, emotions out.
+
+Annotates the example clips, whatever their format and length: short ones are padded, those in range take one call,
+and the two-minute call goes to the AsynchAPI, which answers with a timeline.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from _service import service
+
+from valence_integrations import Engine, EmotionPrediction
+
+AUDIO = Path(__file__).parent / "audio"
+FORMATS = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
+BAR = 12
+
+
+def bar(score: float) -> str:
+    filled = round(score * BAR)
+    return "█" * filled + "·" * (BAR - filled)
+
+
+def row(path: Path, prediction: EmotionPrediction) -> str:
+    way = f"{prediction.source}{', padded' if prediction.padded else ''}"
+    return (
+        f"{path.name:<18}{prediction.duration:>7.1f} s  {way:<17}"
+        f"{prediction.emotion:<9}{bar(prediction.confidence)} {prediction.confidence:.2f}"
+    )
+
+
+def main() -> None:
+    paths = sorted(path for path in AUDIO.iterdir() if path.suffix in FORMATS)
+    with service(), Engine() as engine:
+        predictions = engine.predict_many(paths, progress=True)
+        stats = engine.stats
+
+    print(f"\n{'file':<18}{'length':>9}  {'way':<17}{'emotion':<9}confidence")
+    for path, prediction in zip(paths, predictions, strict=True):
+        print(row(path, prediction))
+
+    path, longest = max(zip(paths, predictions, strict=True), key=lambda pair: pair[1].duration)
+    print(f"\n{path.name}, one emotion for each 5 s:")
+    for segment in longest.segments:
+        minutes, seconds = divmod(segment.start, 60)
+        print(f"  {minutes:.0f}:{seconds:02.0f}  {segment.emotion:<9}{bar(segment.confidence)} {segment.confidence:.2f}")
+
+    print(f"\n{len(paths)} files, {stats.audio_seconds / 60:.1f} minutes of audio sent in {stats.calls} calls.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Where the examples get their answers from: the real service with a key, else the embedded sandbox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from valence_integrations.sandbox import Sandbox
+
+
+@contextmanager
+def service() -> Iterator[None]:
+    """Use the account in VALENCE_API_KEY; without one, a sandbox on this machine, which is no emotion model."""
+    if os.environ.get("VALENCE_API_KEY"):
+        yield
+        return
+    with Sandbox() as sandbox:
+        os.environ["VALENCE_API_KEY"] = sandbox.api_key
+        os.environ["VALENCE_API_BASE_URL"] = sandbox.url
+        print("No VALENCE_API_KEY: the embedded sandbox answers. It is a stand-in, and no emotion model.\n")
+        try:
+            yield
+        finally:
+            del os.environ["VALENCE_API_KEY"], os.environ["VALENCE_API_BASE_URL"]

@@ -1,0 +1,16 @@
+"""A local stand-in for the Valence API, for tests, demos and benchmarks.
+
+`Sandbox` serves the whole service over real HTTP from a thread of this process; ``python -m
+valence_integrations.sandbox`` runs it as a command. `Faults` makes it fail on purpose, `Policy` makes it enforce rate
+limits. Its emotions come from a small acoustic rule (pitch, energy, spectral tilt): **it is no emotion model**, and
+its ``model_type`` says so.
+
+Nothing here is shared with the clients of this library, so that one misreading of the API cannot pass every test.
+"""
+
+from ._faults import Faults
+from ._journal import RequestRecord
+from ._policy import Policy
+from ._sandbox import Sandbox
+
+__all__ = ["Faults", "Policy", "RequestRecord", "Sandbox"]

@@ -1,0 +1,15 @@
+"""The refusal that every part of the sandbox raises, and the app turns into the service's JSON error."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):  # noqa: N818
+    """An HTTP error answer: status, `error`, `error_code` and the fields that go with it."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after: int | None = None, **fields: float | int | str
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.body: dict[str, float | int | str] = {"error": message, "error_code": code, **fields}

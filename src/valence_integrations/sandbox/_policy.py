@@ -1,0 +1,148 @@
+"""Rate limits: what a policy says, and the exact sliding windows that enforce it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, fields
+
+from ._errors import Refusal
+
+WINDOWS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+BURST_WINDOW = 0.1
+"""The documents do not say over what time ``burst_limit`` counts: here, any tenth of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The limits of a rate-limit policy; what is None is not limited.
+
+    Discrete predictions and initiated uploads are counted; polls, parts, completions, status and health are not, and
+    neither are requests refused with 429. Each window is exact: at no time do the last 1, 60, 3600 or 86 400 seconds
+    hold more admitted requests than its limit.
+
+    Parameters
+    ----------
+    requests_per_second, requests_per_minute, requests_per_hour, requests_per_day : int, optional
+        Most requests in any such window.
+    burst_limit : int, optional
+        Most requests in any tenth of a second (our reading: the documents give the name only).
+    max_audio_size_mb : float, optional
+        Largest audio file.
+    max_audio_duration_seconds : float, optional
+        Longest audio file.
+    max_concurrent_requests : int, optional
+        Most requests that are being answered at the same time.
+    policy_name : str
+        The name shown by the status.
+
+    Examples
+    --------
+    >>> Policy(requests_per_second=5).limits()
+    {'requests_per_second': 5}
+    >>> Policy.standard().limits()["max_concurrent_requests"]
+    5
+    """
+
+    requests_per_second: int | None = None
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    requests_per_day: int | None = None
+    burst_limit: int | None = None
+    max_audio_size_mb: float | None = None
+    max_audio_duration_seconds: float | None = None
+    max_concurrent_requests: int | None = None
+    policy_name: str = "sandbox_policy"
+
+    def __post_init__(self) -> None:
+        for name, value in self.limits().items():
+            if value <= 0:
+                raise ValueError(f"{name} must be positive, or None for no limit, not {value}")
+
+    @classmethod
+    def standard(cls) -> Policy:
+        """Return the policy of the vendor's documents."""
+        return cls(
+            requests_per_second=10,
+            requests_per_minute=100,
+            requests_per_hour=1000,
+            requests_per_day=10000,
+            burst_limit=20,
+            max_audio_size_mb=50,
+            max_audio_duration_seconds=300,
+            max_concurrent_requests=5,
+            policy_name="standard_policy",
+        )
+
+    def limits(self) -> dict[str, float]:
+        """Return the limits that are set, by their documented names."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "policy_name"}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    time: float
+    size: int
+
+
+class Meter:
+    """Counts requests in sliding windows, and refuses those beyond the policy.
+
+    Only the server's event loop calls it, so it needs no lock. Times are the server's monotonic clock, and never go
+    back.
+    """
+
+    def __init__(self, policy: Policy | None) -> None:
+        self.policy = policy or Policy.standard()
+        self._enforced = policy is not None
+        self._admitted: deque[_Admitted] = deque()
+        self._rejected: deque[float] = deque()
+        self._active = 0
+
+    def admit(self, now: float, size: int) -> None:
+        """Count a request of `size` bytes, or refuse it with a 429. Each admitted one is to be released."""
+        wait = self._wait(now) if self._enforced else None
+        if wait is not None:
+            self._rejected.append(now)
+            seconds = max(1, math.ceil(wait))
+            raise Refusal(
+                429, "RATE_LIMIT_EXCEEDED", f"Too many requests, try again in {seconds} s", retry_after=seconds
+            )
+        self._admitted.append(_Admitted(now, size))
+        self._active += 1
+        self._forget(now - WINDOWS["day"])
+
+    def release(self) -> None:
+        """Say that an admitted request has been answered."""
+        self._active -= 1
+
+    def status(self, now: float) -> dict[str, object]:
+        """Answer of ``GET /v1/rate-limit/status``."""
+        usage: dict[str, int] = {}
+        for name, length in WINDOWS.items():
+            recent = [request for request in self._admitted if request.time > now - length]
+            usage[f"requests_per_{name}"] = len(recent)
+            usage[f"rejected_per_{name}"] = sum(time > now - length for time in self._rejected)
+            usage[f"total_audio_size_bytes_per_{name}"] = sum(request.size for request in recent)
+        return {"policy_name": self.policy.policy_name, "limits": self.policy.limits(), "current_usage": usage}
+
+    def _forget(self, before: float) -> None:
+        while self._admitted and self._admitted[0].time <= before:
+            self._admitted.popleft()
+        while self._rejected and self._rejected[0] <= before:
+            self._rejected.popleft()
+
+    def _wait(self, now: float) -> float | None:
+        """Seconds until the request would be let through, or None if it is now."""
+        policy = self.policy
+        limits = [(getattr(policy, f"requests_per_{name}"), length) for name, length in WINDOWS.items()]
+        waits = []
+        for limit, length in [(policy.burst_limit, BURST_WINDOW), *limits]:
+            if limit is not None and len(self._admitted) >= limit:
+                leaves = self._admitted[-limit].time + length
+                if leaves > now:
+                    waits.append(leaves - now)
+        if policy.max_concurrent_requests is not None and self._active >= policy.max_concurrent_requests:
+            waits.append(0.0)
+        return max(waits, default=None)

@@ -1,0 +1,216 @@
+"""`Sandbox`: the stand-in for the service, as a context manager."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
+
+from ._faults import Faults
+from ._journal import Journal, RequestRecord
+from ._policy import Meter, Policy
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._server import Server
+
+_WORKERS = 2
+
+
+class Sandbox:
+    """A local stand-in for the Valence API, served over real HTTP from a thread of this process.
+
+    Its emotions come from a small acoustic rule: it is **no emotion model**, and says so in the ``model_type`` of its
+    answers.
+
+    Parameters
+    ----------
+    latency : float or (float, float)
+        Seconds added to each discrete answer, or a range to draw from. Many requests may wait side by side.
+    faults : Faults, optional
+        What goes wrong on purpose.
+    policy : Policy, optional
+        Rate limits to enforce with 429 and Retry-After. Without one nothing is enforced, and the status shows the
+        documented standard policy; with ``Policy()`` nothing is enforced, and the status shows no limits.
+    api_key : str
+        The one key that is let in.
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    answers : {"live", "readme", "dominant", "list"}
+        Shape of the discrete answers: what the live service sends, or one of the others in the vendor's documents and
+        tests.
+    timeline : {"segments", "t"}
+        Shape of the asynch answers: today's, or the older ``{"t": "00:05", "emotion", "confidence"}``.
+    asynch_pickup : float
+        Seconds until a completed upload is processed (the vendor: about 10).
+    asynch_seconds_per_minute : float
+        Seconds of processing for a minute of audio (the vendor: 1 to 5).
+
+    Attributes
+    ----------
+    url, api_key : str
+        What a client needs.
+
+    Examples
+    --------
+    >>> import requests
+    >>> with Sandbox() as sandbox:
+    ...     requests.get(sandbox.url + "/v1/rate-limit/health").json()["status"]
+    'healthy'
+    """
+
+    def __init__(
+        self,
+        latency: float | tuple[float, float] = 0.0,
+        faults: Faults | None = None,
+        policy: Policy | None = None,
+        api_key: str = "sandbox-key",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        answers: Literal["live", "readme", "dominant", "list"] = "live",
+        timeline: Literal["segments", "t"] = "segments",
+        asynch_pickup: float = 0.2,
+        asynch_seconds_per_minute: float = 0.2,
+    ) -> None:
+        _check_extra()
+        if answers not in {"live", "readme", "dominant", "list"}:
+            raise ValueError(f"answers must be 'live', 'readme', 'dominant' or 'list', not {answers!r}")
+        if timeline not in {"segments", "t"}:
+            raise ValueError(f"timeline must be 'segments' or 't', not {timeline!r}")
+        self.api_key = api_key
+        self._latency = latency if isinstance(latency, tuple) else (latency, latency)
+        self._faults = faults or Faults()
+        self._policy = policy
+        self._host = host
+        self._port = port
+        self._answers = answers
+        self._timeline = timeline
+        self._asynch_pickup = asynch_pickup
+        self._asynch_seconds_per_minute = asynch_seconds_per_minute
+        self._journal = Journal()
+        self._server: Server | None = None
+
+    def start(self) -> Sandbox:
+        """Start serving, with a new record; return when connections are taken."""
+        from ._acoustics import warm_up
+        from ._app import build_app
+        from ._server import Server
+        from ._service import Service
+
+        if self._server is not None:
+            raise RuntimeError("the sandbox is running already")
+        server = Server(self._host, self._port)
+        self._journal = Journal()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="valence-sandbox")
+        service = Service(
+            api_key=self.api_key,
+            faults=self._faults,
+            latency=self._latency,
+            answers=self._answers,
+            timeline=self._timeline,
+            asynch_pickup=self._asynch_pickup,
+            asynch_seconds_per_minute=self._asynch_seconds_per_minute,
+            storage_url=_url(_other_name(self._host), server.port),
+            policy=self._policy,
+            meter=Meter(self._policy),
+            journal=self._journal,
+            pool=self._pool,
+        )
+        server.start(build_app(service), self._journal)
+        self._server = server
+        self._pool.submit(warm_up)
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and stop. The record stays readable."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"Sandbox({self.url!r})" if self._server is not None else "Sandbox(stopped)"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        if self._server is None:
+            raise RuntimeError("the sandbox is not running: enter it with 'with', or call start()")
+        return _url(self._host, self._server.port)
+
+    @property
+    def calls(self) -> int:
+        """Discrete predictions that arrived, whatever answered them."""
+        return self._journal.counters().calls
+
+    @property
+    def answered(self) -> int:
+        """Discrete predictions for which an answer with emotions was made."""
+        return self._journal.counters().answered
+
+    @property
+    def uploads(self) -> int:
+        """Uploads initiated."""
+        return self._journal.counters().uploads
+
+    @property
+    def polls(self) -> int:
+        """Requests for the status of an upload."""
+        return self._journal.counters().polls
+
+    @property
+    def connections(self) -> int:
+        """TCP connections accepted."""
+        return self._journal.counters().connections
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes received, headers and all."""
+        return self._journal.counters().bytes_received
+
+    @property
+    def max_in_flight(self) -> int:
+        """Most discrete predictions that had arrived and were not yet answered at one time."""
+        return self._journal.counters().max_in_flight
+
+    @property
+    def key_leaks(self) -> int:
+        """Requests that carried an API key to the storage, or to where a redirect led."""
+        return self._journal.counters().key_leaks
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The last 10 000 requests of any kind, oldest first."""
+        return self._journal.requests()
+
+    def reset(self) -> None:
+        """Empty the record. Faults, policy and uploads go on as they were."""
+        self._journal.reset()
+
+
+def _check_extra() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        message = 'the sandbox needs its extra: pip install "valence-integrations[sandbox]"'
+        raise ImportError(message) from error
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _other_name(host: str) -> str:
+    """Another name of the same machine: uploads go to another host than the API, as they do at the vendor's."""
+    return "127.0.0.1" if host == "localhost" else "localhost"

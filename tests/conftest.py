@@ -1,0 +1,62 @@
+"""Shared by all tests: made-up speech, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from valence_integrations import Engine, Settings
+from valence_integrations.sandbox import Sandbox
+
+Float32 = npt.NDArray[np.float32]
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def voice(seconds: float, rate: int = 16_000, seed: int = 0) -> Float32:
+    """Make a waveform like speech: syllables of a voice of its own, with pauses between them."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    pitch = rng.uniform(90, 260)
+    tone = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 6))
+    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(1.5, 3.5) * time + rng.uniform(0, 6)), 0, 1)
+    noise = rng.standard_normal(len(time)) * 0.01
+    return (rng.uniform(0.1, 0.3) * tone * syllables + noise).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("VALENCE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def engine(sandbox: Sandbox) -> Iterator[Engine]:
+    with Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key)) as made:
+        yield made
+
+
+@pytest.fixture
+def make_engine(sandbox: Sandbox) -> Iterator[Callable[..., Engine]]:
+    made: list[Engine] = []
+
+    def make(**settings: object) -> Engine:
+        engine = Engine(Settings(**{"base_url": sandbox.url, "api_key": sandbox.api_key, **settings}))
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        engine.close()
