@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from valence_integrations._sklearn_input import read_rows
+from valence_integrations._sklearn_input import read_column
 from valence_integrations._sklearn_output import as_array, as_frame, labels_of, scores_of, warn_of_strangers
 from valence_integrations.engine import Engine, shared_engine
 from valence_integrations.errors import SettingsError
@@ -252,20 +252,28 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
 
     def _items(self, X: Any, *, reset: bool) -> Sequence[object]:
         """Rows of X; their form is what `fit` saw (or, with `reset`, sees)."""
-        rows = read_rows(X)
-        if reset or rows.form != "column":
-            validate_data(self, rows.table, reset=reset, skip_check_array=True)
+        column = read_column(X)
+        if column is None:
+            return self._waveforms(X, reset=reset)
+        if reset or not column.bare:
+            validate_data(self, column.table, reset=reset, skip_check_array=True)
         elif self.n_features_in_ != 1:
             raise ValueError(
                 f"X is a column of items, but fit saw one waveform of {self.n_features_in_} samples a row: "
                 "give both the same kind of X."
             )
-        if rows.form == "matrix" and self.n_features_in_ == 1:
+        return column.items
+
+    def _waveforms(self, X: Any, *, reset: bool) -> Sequence[object]:
+        matrix = validate_data(self, X, reset=reset)
+        if matrix.shape[1] == 1:
             raise ValueError(
                 "X has 1 feature(s), so each row would be a waveform of one sample. One waveform is one row: "
                 "X.reshape(1, -1)."
             )
-        return rows.items
+        if matrix.dtype.kind not in "iuf":
+            raise TypeError(f"The samples of waveforms must be numbers, not {matrix.dtype}.")
+        return list(matrix)
 
     def _settings(self) -> Settings:
         """The settings that rule."""

@@ -1,0 +1,155 @@
+"""What ``map`` hands to its function, in every mode and format, read into items: one object a row."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from valence_integrations.errors import SettingsError
+
+__all__ = ["Rows", "check_column", "read_rows"]
+
+#: Keys of a dict that is one item, not a row with columns.
+_AUDIO_KEYS = frozenset({"array", "bytes", "path", "raw", "sampling_rate"})
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one call.
+
+    Attributes
+    ----------
+    items : list
+        The audio of each row.
+    single : bool
+        Whether it is one row, whose columns hold a value and not a list of values.
+    table : pyarrow.Table or None
+        The rows, if they came as a table or a part of one: a table is what must then be given back.
+    """
+
+    items: list[Any]
+    single: bool = False
+    table: pa.Table | None = None
+
+
+def read_rows(rows: Any, audio_column: str) -> Rows:
+    """Read what a call is about.
+
+    Parameters
+    ----------
+    rows : LazyRow, LazyBatch, dict, pyarrow.Table or DataFrame of pandas or polars
+        A row, or a batch of them. With ``input_columns``: the audio alone, as a value, list, array or Series.
+    audio_column : str
+        Which column holds the audio.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such column, or the rows' format has damaged it.
+    """
+    if hasattr(rows, "keys_to_format"):
+        return _from_lazy(rows, audio_column)
+    if isinstance(rows, Mapping):
+        return _from_mapping(rows, audio_column)
+    if isinstance(rows, (pa.Array, pa.ChunkedArray)):
+        return Rows(_items(rows), table=pa.table({}))
+    table = _table(rows)
+    if table is not None:
+        check_column(audio_column, table.column_names)
+        return Rows(_items(table[audio_column]), table=table)
+    if hasattr(rows, "to_numpy"):
+        return Rows(_undamaged(list(rows), audio_column), table=pa.table({}))
+    return _from_value(rows, (), audio_column)
+
+
+def check_column(audio_column: str, names: Iterable[str]) -> None:
+    """Raise unless `audio_column` is one of `names`."""
+    names = list(names)
+    if audio_column not in names:
+        raise SettingsError(
+            f"There is no column {audio_column!r}; the columns are {', '.join(map(repr, names))}. Name the one that "
+            f'holds the audio: ValenceAnnotator(audio_column="..."), or map(..., fn_kwargs={{"audio_column": "..."}}).'
+        )
+
+
+def _from_lazy(rows: Any, audio_column: str) -> Rows:
+    """Take a column from below a LazyRow or LazyBatch: to ask it for the column would decode it."""
+    from datasets.formatting.formatting import LazyRow
+
+    check_column(audio_column, rows)
+    single = isinstance(rows, LazyRow)
+    if audio_column in rows.keys_to_format:
+        return Rows(_items(rows.pa_table[audio_column]), single)
+    known = rows[audio_column]
+    return Rows(_undamaged([known] if single else list(known), audio_column), single)
+
+
+def _from_mapping(rows: Mapping[str, Any], audio_column: str) -> Rows:
+    if audio_column in rows:
+        others = (value for name, value in rows.items() if name != audio_column)
+        return _from_value(rows[audio_column], others, audio_column)
+    if not rows.keys() <= _AUDIO_KEYS:
+        check_column(audio_column, rows)
+    return Rows([rows], single=True)
+
+
+def _from_value(value: Any, others: Iterable[Any], audio_column: str) -> Rows:
+    single = not _is_batch(value, others)
+    return Rows(_undamaged([value] if single else list(value), audio_column), single)
+
+
+def _is_batch(value: Any, others: Iterable[Any]) -> bool:
+    """Whether a column's value is a batch of items, not one item.
+
+    Where numbers are nested, it may be a batch of waveforms or one waveform with channels: then it is a batch if the
+    other columns have as many values.
+    """
+    if not _is_sequence(value) or len(value) == 0:
+        return False
+    first = next((item for item in value if item is not None), None)
+    if isinstance(first, numbers.Number) or getattr(first, "ndim", None) == 0:
+        return isinstance(first, (str, bytes))
+    return not _is_sequence(first) or all(_is_sequence(other) and len(other) == len(value) for other in others)
+
+
+def _is_sequence(value: Any) -> bool:
+    if getattr(value, "ndim", 1) == 0 or isinstance(value, (str, bytes, bytearray, memoryview, tuple)):
+        return False
+    return isinstance(value, (Sequence, np.ndarray)) or hasattr(value, "detach")
+
+
+def _table(rows: Any) -> pa.Table | None:
+    if isinstance(rows, pa.Table):
+        return rows
+    if hasattr(rows, "iloc") and hasattr(rows, "columns"):
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    if hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
+        return rows.to_arrow()
+    return None
+
+
+def _items(column: Any) -> list[Any]:
+    """Values of an arrow column, without copying what is large."""
+    return [_item(value) for value in column]
+
+
+def _item(value: Any) -> Any:
+    """A scalar; the engine makes it Python's where it is needed, but a list of numbers is faster as an array."""
+    samples = value.values if isinstance(value, pa.ListScalar) else None
+    if samples is not None and (pa.types.is_floating(samples.type) or pa.types.is_integer(samples.type)):
+        return samples.to_numpy(zero_copy_only=False)
+    return value
+
+
+def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
+    if any(isinstance(item, np.bytes_) for item in items):
+        raise SettingsError(
+            f"numpy has cut the zeros off the end of the bytes in column {audio_column!r}, so they are not the files "
+            'any more. Call map before with_format("numpy"), or after with_format(None).'
+        )
+    return [getattr(item, "_hf_encoded", item) for item in items]
