@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,11 +82,9 @@ class ResultCache:
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._local = threading.local()
-        self._lock = threading.RLock()
-        self._shared: sqlite3.Connection | None = None
-        if directory is None:
-            self._shared = _connect("")
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._close: Callable[[], object] = lambda: None
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, or None."""
@@ -102,31 +101,35 @@ class ResultCache:
         self._run(lambda c: c.execute("DELETE FROM answers WHERE key = ?", (key,)))
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None) or self._shared
-        if connection is not None:
-            connection.close()
-        self._local = threading.local()
+        """Close the file; it is opened again when it is needed."""
+        with self._lock:
+            self._close()
+            self._connection = None
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._shared is None:
-            try:
-                return work(self._connection())
-            except (sqlite3.Error, OSError) as error:
-                self._give_up(error)
         with self._lock:
-            assert self._shared is not None
-            return work(self._shared)
+            try:
+                return work(self._connection or self._use(self._open()))
+            except (sqlite3.Error, OSError) as error:
+                if self._directory is None:
+                    raise
+                warnings.warn(
+                    f"The result cache in {self._directory} cannot be used ({error}); answers of this job are not "
+                    "kept. Set VALENCE_CACHE_DIR or cache=... to a directory that can be written.",
+                    stacklevel=2,
+                )
+                self._close()
+                self._directory = None
+                return work(self._use(_connect("")))
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            with self._lock:
-                connection = self._local.connection = self._open()
+    def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        self._connection = connection
+        self._close = weakref.finalize(self, _close_in, os.getpid(), connection)
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        assert self._directory is not None
+        if self._directory is None:
+            return _connect("")
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / _FILE
         try:
@@ -139,15 +142,11 @@ class ResultCache:
             warnings.warn(f"The result cache {path} cannot be used ({error}); it is now {aside.name}.", stacklevel=2)
             return _connect(path)
 
-    def _give_up(self, error: Exception) -> None:
-        with self._lock:
-            if self._shared is None:
-                self._shared = _connect("")
-                warnings.warn(
-                    f"The result cache in {self._directory} cannot be used ({error}); answers of this job are not "
-                    "kept. Set VALENCE_CACHE_DIR or cache=... to a directory that can be written.",
-                    stacklevel=2,
-                )
+
+def _close_in(pid: int, connection: sqlite3.Connection) -> None:
+    """Close a connection in the process that opened it: a fork must not touch it."""
+    if os.getpid() == pid:
+        connection.close()
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:

@@ -56,9 +56,7 @@ _ANSWER_SETTINGS = (
 _CALLS_UNTIL_HINT = 30
 _single_calls = itertools.count(1)
 
-#: Rows of a batch, for each call under way at once: the end of a batch is waited for, so batches are long; in a stream
-#: they are short, since whoever takes ten rows pays for a whole batch.
-_ROWS_A_CALL, _ROWS_A_CALL_STREAMED = 50, 4
+#: Calls under way at once, where neither a setting nor the account tells.
 _CALLS = 5
 
 
@@ -361,55 +359,17 @@ def annotate_dataset(ds: T, audio_column: str = "audio", prefix: str = "emotion"
     """
     annotator = ValenceAnnotator(audio_column, prefix, **settings)
     try:
-        from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+        from valence_integrations._datasets_whole import map_dataset
     except ImportError as error:
         raise MissingDependencyError.of("annotate_dataset", "datasets") from error
 
-    def annotate(part: Any) -> Any:
-        if isinstance(part, (DatasetDict, IterableDatasetDict)):
-            return type(part)({name: annotate(split) for name, split in part.items()})
-        if isinstance(part, Dataset):
-            return _annotate_table(part, annotator)
-        if isinstance(part, IterableDataset):
-            return _annotate_stream(part, annotator)
-        raise TypeError(f"annotate_dataset takes a Dataset, an IterableDataset or a dict of them, not {type(part)}.")
-
-    return annotate(ds)  # type: ignore[no-any-return]
-
-
-def _annotate_table(ds: Any, annotator: ValenceAnnotator) -> Any:
-    features = _features_with(ds.features, annotator)
-    if len(ds) == 0:
-        done = ds.from_dict({name: [] for name in features}, features=features, info=ds.info, split=ds.split)
-    else:
-        rows = _ROWS_A_CALL * (annotator.engine.settings.concurrency or _CALLS)
-        done = ds.with_format(None).map(
-            annotator, batched=True, batch_size=rows, with_indices=True, features=features, desc="emotions"
-        )
-    shown = ds.format
-    new = [name for name in features if name not in ds.features]
-    return done.with_format(
-        shown["type"], [*shown["columns"], *new], shown["output_all_columns"], **shown["format_kwargs"]
-    )
-
-
-def _annotate_stream(ds: Any, annotator: ValenceAnnotator) -> Any:
-    ds = ds._resolve_features()
-    features = _features_with(ds.features, annotator)
-    rows = _ROWS_A_CALL_STREAMED * (annotator.engine.settings.concurrency or _CALLS)
-    return ds.decode(False).map(annotator, batched=True, batch_size=rows, with_indices=True, features=features)
-
-
-def _features_with(features: Any, annotator: ValenceAnnotator) -> Any:
-    from datasets import Features
-
-    from valence_integrations._datasets_rows import check_column
-
-    check_column(annotator.audio_column, features)
-    return Features({**features, **Features.from_arrow_schema(annotator._types())})
+    calls = annotator.engine.settings.concurrency or _CALLS
+    return map_dataset(ds, annotator, audio_column, annotator._types(), calls)  # type: ignore[no-any-return]
 
 
 def _joined(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
+    if not table.column_names:
+        return table.from_pydict(columns)
     for name, column in columns.items():
         if name in table.column_names:
             table = table.set_column(table.column_names.index(name), name, column)
