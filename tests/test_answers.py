@@ -69,13 +69,19 @@ def test_timeline() -> None:
 
 @pytest.mark.parametrize(("clock", "seconds"), [("00:05", 5.0), ("01:02:03", 3723.0), ("2:00.5", 120.5), (7, 7.0)])
 def test_the_older_timeline(clock: object, seconds: float) -> None:
-    (segment,) = read_timeline({"emotions": [{"t": clock, "emotion": "sad", "confidence": 0.9}]}, 9_999.0)
+    rows = [{"t": "00:00", "emotion": "happy", "confidence": 0.5}, {"t": clock, "emotion": "sad", "confidence": 0.9}]
+    segment = read_timeline({"emotions": rows}, 9_999.0)[1]
     assert (segment.start, segment.end, segment.emotion, segment.scores) == (seconds, seconds + 5, "sad", {"sad": 0.9})
 
 
-def test_the_older_timeline_ends_with_the_audio() -> None:
-    (segment,) = read_timeline({"emotions": [{"t": "00:15", "emotion": "sad", "confidence": 0.9}]}, 17.5)
-    assert segment.end == 17.5
+def test_an_older_timeline_without_a_zero_tells_the_ends() -> None:
+    rows = [{"t": f"00:{t:02}", "emotion": "sad", "confidence": 0.9} for t in (5, 10, 15, 20)]
+    assert [(s.start, s.end) for s in read_timeline({"emotions": rows}, 18.5)] == [
+        (0, 5),
+        (5, 10),
+        (10, 15),
+        (15, 18.5),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_missing_items(missing: object) -> None:
     [
         ("no/such/file.wav", r"no/such/file\.wav: .*No such file"),
         ("", "path is empty"),
-        (".", "cannot be read"),
+        (".", "not a file"),
         ("a\0b.wav", "cannot be read"),
         ("https://example.com/a.wav", "not fetched"),
         ("s3://bucket/a.wav", "not fetched"),
@@ -276,6 +277,9 @@ def test_missing_items(missing: object) -> None:
         ([2**40, 0], "32 bits"),
         ((WAVE, 0), "sampling_rate"),
         ((WAVE, "16k"), "sampling_rate"),
+        ((WAVE, 10), "1000 at least, not 10"),
+        (wav.encode(PCM, 1), "1000 at least, not 1"),
+        (encoded(WAVE, format="WAV")[:20] + b"\x34\x12" + encoded(WAVE, format="WAV")[22:], "audio"),
         ((WAVE, 22050.5), "sampling_rate"),
         ((16_000, WAVE), r"not \(sampling_rate, waveform\)"),
         (io.StringIO("text"), 'mode "rb"'),
@@ -296,6 +300,19 @@ def test_a_file_object_that_breaks_is_an_item_error() -> None:
 
     with pytest.raises(errors.UnreadableAudioError, match="disk on fire"):
         open_clip(Broken())
+
+
+def test_a_closed_file_object_is_an_item_error(path: Path) -> None:
+    file = path.open("rb")
+    file.close()
+    with pytest.raises(errors.UnreadableAudioError, match=r"clip\.wav.*closed file"):
+        open_clip(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(errors.UnreadableAudioError, match=r"pipe\.wav: .*not a file"):
+        open_clip(tmp_path / "pipe.wav")
 
 
 def test_a_clip_is_saved_as_it_is_sent(tmp_path: Path, path: Path) -> None:

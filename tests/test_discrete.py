@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from tests.conftest import voice
 from valence_integrations import Settings, errors, wav
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.sandbox import Faults, Policy, Sandbox
-from valence_integrations.transport import Transport
+from valence_integrations.transport import Transport, _retry_after
 
 WAV = wav.encode(np.rint(voice(6.0) * 30_000).astype(np.int16), 16_000)
 SHORT = wav.encode(np.zeros(3 * 16_000, np.int16), 16_000)
@@ -112,6 +113,24 @@ def test_a_429_carries_the_wait() -> None:
         with pytest.raises(errors.RateLimitError) as caught:
             client.send(client.body(WAV))
         assert 0 < (caught.value.retry_after or 0) <= 60
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("nan", None),
+        ("1e400", None),
+        ("soon", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+    ],
+)
+def test_retry_after_in_every_form(asked: str, seconds: float | None) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = asked
+    assert _retry_after(response) == seconds
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,9 @@ class TestPredictMany:
     def test_several_long_items_are_under_way_together(self, make_engine: MakeEngine) -> None:
         with Sandbox(asynch_pickup=1.0, asynch_seconds_per_minute=0.0) as slow:
             begun = time.monotonic()
-            predictions = make_engine(base_url=slow.url).predict_many([(voice(16.0 + n, 8_000), 8_000) for n in range(8)])
+            predictions = make_engine(base_url=slow.url).predict_many(
+                [(voice(16.0 + n, 8_000), 8_000) for n in range(8)]
+            )
             assert time.monotonic() - begun < 6.0
         assert [p.duration for p in predictions] == [16.0 + n for n in range(8)]
 

@@ -120,15 +120,19 @@ def test_every_length_can_be_cut(seconds: float, rate: int, loud: bool) -> None:
     assert lengths.max() <= 15 * rate
 
 
-def test_cuts_fall_into_pauses() -> None:
+@pytest.mark.parametrize("pauses", [[11.2, 24.0], [8.0, 18.1, 25.7, 38.3, 44.9], [5.1, 19.5, 33.9]])
+def test_cuts_fall_into_pauses(pauses: list[float]) -> None:
     rate = 16_000
-    pcm = (np.random.default_rng(0).standard_normal(40 * rate) * 6_000).astype(np.int16)
-    pauses = [(11.2, 11.7), (24.0, 24.4)]
-    for start, end in pauses:
-        pcm[int(start * rate) : int(end * rate)] //= 100
+    pcm = (np.random.default_rng(0).standard_normal(round((pauses[-1] + 14) * rate)) * 6_000).astype(np.int16)
+    for start in pauses:
+        pcm[int(start * rate) : int((start + 0.4) * rate)] //= 100
     cuts = [cut / rate for cut in cut_points(pcm, rate)[1:-1]]
-    for start, end in pauses:
-        assert any(start < cut < end for cut in cuts), (cuts, start)
+    assert len(cuts) == len(pauses)
+    assert all(start < cut < start + 0.4 for start, cut in zip(pauses, cuts, strict=True)), cuts
+
+
+def test_of_equal_pauses_the_latest_is_taken() -> None:
+    assert cut_points(np.zeros(40 * 8_000, np.int16), 8_000) == [0, 15 * 8_000, 30 * 8_000, 40 * 8_000]
 
 
 def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:

@@ -87,6 +87,8 @@ def test_odd_but_whole_files_are_read_and_not_sent_as_they_are(data: bytes) -> N
         (riff(chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes(), length=4000)), "1600 of its 4000 bytes"),
         (riff(chunk(b"fmt ", fmt()), chunk(b"data", b"")), "no audio"),
         (riff(chunk(b"fmt ", fmt()), chunk(b"data", b"abc")), "within a frame"),
+        (riff(chunk(b"fmt ", fmt()), chunk(b"fmt ", fmt()), chunk(b"data", bytes(8))), "two formats"),
+        (riff(chunk(b"fmt ", fmt()), chunk(b"data", bytes(8)), chunk(b"data", bytes(8))), "two 'data' chunks"),
         (riff(chunk(b"fmt ", fmt(channels=0)), chunk(b"data", bytes(8))), "0 channels"),
         (riff(chunk(b"fmt ", fmt(rate=0)), chunk(b"data", bytes(8))), "0 Hz"),
         (riff(chunk(b"fmt ", fmt(block=3)), chunk(b"data", bytes(6))), "frames of 3 bytes"),

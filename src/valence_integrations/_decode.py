@@ -95,9 +95,9 @@ def _open_av(source: bytes | Path) -> Any:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (av.FFmpegError, ValueError):
         raise _unknown() from None
-    if not container.streams.audio:
+    if not container.streams.audio or container.streams.audio[0].codec_context is None:
         container.close()
-        raise UnreadableAudioError("the file has no audio in it.")
+        raise UnreadableAudioError("the file has no audio that can be decoded.")
     return container
 
 

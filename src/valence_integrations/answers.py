@@ -45,16 +45,23 @@ def read_timeline(answer: object, duration: float) -> tuple[EmotionSegment, ...]
     rows = answer.get("emotions") if isinstance(answer, Mapping) else None
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
         raise _invalid(answer)
-    segments = [_timeline_segment(row, duration) for row in rows]
+    starts = [_start(row) for row in rows]
+    # The older timeline gives one time for each row; if none is 0, they are where the rows end.
+    late = _STEP_SECONDS if min(starts) > 0 and all("t" in row for row in rows) else 0.0
+    segments = [_timeline_segment(row, start - late, duration) for row, start in zip(rows, starts, strict=True)]
     return tuple(sorted(segments, key=lambda segment: segment.start))
 
 
-def _timeline_segment(row: object, duration: float) -> EmotionSegment:
-    if not isinstance(row, Mapping):
-        raise _invalid(row)
-    start = next((_seconds(row[key]) for key in ("start_time", "timestamp", "t") if row.get(key) is not None), None)
-    if start is None:
-        raise _invalid(row)
+def _start(row: object) -> float:
+    if isinstance(row, Mapping):
+        for key in ("start_time", "timestamp", "t"):
+            if row.get(key) is not None:
+                return _seconds(row[key])
+    raise _invalid(row)
+
+
+def _timeline_segment(row: Mapping[str, Any], start: float, duration: float) -> EmotionSegment:
+    start = max(start, 0.0)
     end = row.get("end_time")
     end = _seconds(end) if end is not None else max(start, min(start + _STEP_SECONDS, duration))
     return _segment(start, end, row.get("emotion"), row.get("confidence"), row.get("all_predictions"))

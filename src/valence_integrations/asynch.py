@@ -83,7 +83,7 @@ class AsynchClient:
             if isinstance(cause, errors.ValenceError):
                 raise cause from None
             raise errors.NetworkError(f"a part of the upload failed: {cause!r}.") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise errors.InvalidResponseError(f"the upload's answer cannot be understood: {error!r}.") from None
 
     def poll(self, request_id: str) -> dict[str, Any] | None:
@@ -109,7 +109,7 @@ class AsynchClient:
                 f'the service could not process it (request {request_id}). Check the audio, or try long_audio="chunk".',
                 request_id=request_id,
             ) from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise errors.InvalidResponseError(f"the status answer cannot be understood: {error!r}.") from None
         return dict(result)
 

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Number
@@ -29,6 +30,9 @@ MIN_RATE = 8_000
 #: The highest rate that is sent as it is, in Hz; above it, audio is resampled to the service's ideal 44.1 kHz.
 MAX_RATE = 48_000
 IDEAL_RATE = 44_100
+
+#: Below this, in Hz, there is no speech to hear: the rate is a mistake.
+_LOWEST_RATE = 1_000
 
 #: A file up to this size is read at once; of a larger one, only the header.
 _IN_MEMORY = 8 * 2**20
@@ -212,10 +216,13 @@ def _open_path(path: str | os.PathLike[Any]) -> Clip:
 
 
 def _open_file_at(path: Path, name: str) -> Clip:
-    if path.stat().st_size <= _IN_MEMORY:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableAudioError("this is a directory or a device, not a file.")
+    if status.st_size <= _IN_MEMORY:
         return _open_bytes(path.read_bytes(), name)
     with path.open("rb") as file:
-        return _open_encoded(file, path.stat().st_size, path, name)
+        return _open_encoded(file, status.st_size, path, name)
 
 
 def _open_bytes(data: bytes, name: str | None) -> Clip:
@@ -238,11 +245,11 @@ def _open_encoded(file: BinaryIO, size: int, source: bytes | Path, name: str) ->
             raise UnreadableAudioError(f"the WAV file is damaged: {error}. Export or copy it again.") from None
         if head.frames is not None:
             ready = head.plain and head.channels == 1 and MIN_RATE <= head.sampling_rate <= MAX_RATE
-            return Clip(name, head.sampling_rate, head.channels, head.frames, ready, source)
+            return Clip(name, _rate(head.sampling_rate), head.channels, head.frames, ready, source)
     info = _decode.probe(source)
     if info.frames == 0:
         raise UnreadableAudioError("it holds no audio.")
-    return Clip(name, info.sampling_rate, info.channels, info.frames, False, source)
+    return Clip(name, _rate(info.sampling_rate), info.channels, info.frames, False, source)
 
 
 def _open_mapping(item: Mapping[Any, Any], sampling_rate: int) -> Clip | None:
@@ -265,7 +272,7 @@ def _open_file(file: Any) -> Clip:
     name = str(getattr(file, "name", "") or f"file object of type {type(file).__name__}")
     try:
         position = file.tell() if file.seekable() else None
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, ValueError):
         position = None
     try:
         data = file.read()
@@ -321,11 +328,13 @@ def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _rate(sampling_rate: Any) -> int:
     try:
         rate = int(sampling_rate)
-        if rate == sampling_rate and rate > 0:
+        if rate == sampling_rate and rate >= _LOWEST_RATE:
             return rate
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UnreadableAudioError(f"its sampling_rate must be a whole number of Hz, not {sampling_rate!r}.")
+    raise UnreadableAudioError(
+        f"its sampling_rate must be a whole number of Hz, {_LOWEST_RATE} at least, not {sampling_rate!r}."
+    )
 
 
 def _frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

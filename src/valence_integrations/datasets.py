@@ -278,8 +278,8 @@ class ValenceAnnotator:
             raise MissingDependencyError.of(type(self).__name__, "datasets") from error
 
         found = read_rows(rows, self.audio_column)
-        predictions = self._predictions(found, others)
-        columns = columns_of(predictions, self._types(), self.engine.settings.columns)
+        types = self._types()
+        columns = columns_of(self._predictions(found, others), types, self.engine.settings.columns)
         if found.table is not None:
             return _joined(found.table, columns)
         if typed:
@@ -385,5 +385,5 @@ def _hint(prediction: EmotionPrediction) -> None:
             f"{_CALLS_UNTIL_HINT} calls were made one after the other. map(..., batched=True) makes them side by side, "
             "several times as fast.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -41,8 +41,11 @@ _DECODE_FIRST_SECONDS = 60.0
 #: A pause is at least this long: between syllables it is shorter.
 _PAUSE_SECONDS = 0.2
 
-#: Each chunk is cut at the quietest moment of its last third, so that there are few calls and no word is cut.
-_EARLIEST_CUT_SECONDS = 10.0
+#: Below this level, in dB under full scale, everything is equally silent.
+_SILENCE_DB = -60.0
+
+#: How much louder a cut may be for each second that it comes later: fewer calls for the same audio.
+_DB_PER_SECOND = 1.0
 
 Int16 = npt.NDArray[np.int16]
 
@@ -175,17 +178,25 @@ def cut_points(pcm: Int16, rate: int) -> list[int]:
     list of int
         Frames, from 0 to the waveform's length; two neighbours enclose a clip.
     """
-    import librosa
-
     hop = rate // 100
-    loudness = librosa.feature.rms(y=pcm.astype(np.float32), frame_length=hop, hop_length=hop, center=False)[0]
-    loudness = np.convolve(loudness, np.ones(round(_PAUSE_SECONDS * 100)), mode="same")
+    loudness = _loudness(pcm, hop)
     shortest, longest = math.ceil(MIN_SECONDS * rate), int(MAX_SECONDS * rate)
     cuts = [0]
     while len(pcm) - cuts[-1] > longest:
+        first = cuts[-1] + shortest
         last = min(cuts[-1] + longest, len(pcm) - shortest)
-        first = max(cuts[-1] + shortest, min(cuts[-1] + int(_EARLIEST_CUT_SECONDS * rate), last - shortest))
         hops = np.arange(math.ceil(first / hop), last // hop + 1)
-        quietest = hops[np.argmin(loudness[hops])] if len(hops) else first / hop
-        cuts.append(int(quietest * hop))
+        best = hops[np.argmin(loudness[hops] - _DB_PER_SECOND / 100 * hops)] if len(hops) else first / hop
+        cuts.append(int(best * hop))
     return [*cuts, len(pcm)]
+
+
+def _loudness(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
+    """Level around each hop, in dB under full scale."""
+    import librosa
+
+    rms = librosa.feature.rms(y=pcm.astype(np.float32), frame_length=hop, hop_length=hop, center=False)[0]
+    width = round(_PAUSE_SECONDS * 100)
+    mean = np.convolve(np.pad(rms, width // 2, mode="edge"), np.full(width, 1 / width), mode="same")
+    level: npt.NDArray[np.float64] = 20 * np.log10(np.maximum(mean[width // 2 :] / 32768, 10 ** (_SILENCE_DB / 20)))
+    return level

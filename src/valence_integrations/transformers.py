@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -167,22 +168,25 @@ def _checked_top_k(top_k: int | None) -> int | None:
 
 
 def _is_item(inputs: Any) -> bool:
-    """Whether it is one item; a list or tuple is, if it holds numbers: a waveform, or ``(waveform, rate)``."""
+    """Whether it is one item. A list or tuple is many, but one of numbers is a waveform."""
     if inputs is None or isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping, numbers.Number)):
         return True
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind not in "OUST"
-    if isinstance(inputs, tuple) and len(inputs) == 2:
-        return any(isinstance(part, numbers.Number) for part in inputs)
-    if isinstance(inputs, list):
-        return bool(inputs) and isinstance(inputs[0], numbers.Number)
+    if isinstance(inputs, (list, tuple)):
+        with_rate = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], numbers.Number)
+        return with_rate or (len(inputs) > 0 and all(isinstance(sample, numbers.Number) for sample in inputs))
     return any(hasattr(inputs, method) for method in ("read", "get_all_samples", "detach"))
 
 
 def _iterable(inputs: Any) -> Iterable[Any]:
-    """Many items; a torch dataset such as ``KeyDataset`` has no ``__iter__``."""
+    if type(getattr(inputs, "features", None)).__name__ == "Audio":
+        # A column of `datasets`: bytes and paths, which need no decoder to be installed.
+        raw = inputs.source.cast_column(inputs.column_name, dataclasses.replace(inputs.features, decode=False))
+        return raw[inputs.column_name]  # type: ignore[no-any-return]
     if isinstance(inputs, Iterable):
         return inputs
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+        # A torch dataset, such as a KeyDataset.
         return (inputs[index] for index in range(len(inputs)))
     raise TypeError(f"inputs must be audio, or many items of it, not {type(inputs).__name__}.")

@@ -79,6 +79,8 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
         if file.tell() + length > size:
             raise WavError(f"its {kind.decode('ascii', 'replace')!r} chunk is cut off")
         body = _exactly(file, length) if kind in (b"fmt ", b"ds64") else b""
+        if kind == b"fmt " and fmt is not None:
+            raise WavError("it has two formats")
         if kind == b"fmt ":
             fmt = _format(body, endian)
         elif kind == b"ds64" and length >= 16:
@@ -116,8 +118,8 @@ def _finish(
         raise WavError(f"its {length} bytes of audio end within a frame of {block} bytes")
     if length == 0:
         raise WavError("it holds no audio")
-    plain = plain and tag == _PCM and bits == 16 and byte_rate == rate * block
-    plain = plain and _rest_is_chunks(file, file.tell() + length + length % 2, size)
+    whole = _rest_is_chunks(file, file.tell() + length + length % 2, size)
+    plain = plain and whole and tag == _PCM and bits == 16 and byte_rate == rate * block
     return WavHeader(rate, channels, bits, length // block, plain)
 
 
@@ -128,7 +130,9 @@ def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
         head = file.read(8)
         if len(head) < 8:
             return False
-        (length,) = struct.unpack("<I", head[4:])
+        kind, length = struct.unpack("<4sI", head)
+        if kind in (b"fmt ", b"data"):
+            raise WavError(f"it has two {kind.decode()!r} chunks")
         position += 8 + length + length % 2
     return position == size
 

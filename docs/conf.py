@@ -1,0 +1,69 @@
+"""Sphinx: how the documentation is built. ``make docs`` needs no network."""
+
+from __future__ import annotations
+
+import re
+
+from valence_integrations import __version__
+
+project = "valence-integrations"
+author = "The valence-integrations developers"
+copyright = author
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+]
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+
+# Names in single backticks link to the reference if they are in it, and look like code if not.
+default_role = "py:obj"
+add_module_names = False
+smartquotes = False
+maximum_signature_line_length = 80
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autosummary_ignore_module_all = False
+# Members are listed by the class template, in full, and not by numpydoc a second time.
+numpydoc_show_class_members = False
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"valence-integrations {version}"
+html_static_path = ["_static"]
+html_css_files = ["valence.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "logo": {"text": "valence-integrations"},
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "show_nav_level": 2,
+}
+html_sidebars = {"index": [], "tutorial": [], "troubleshooting": []}
+
+
+def _readable_signature(app, what, name, obj, options, signature, returned):  # noqa: ANN001, ANN202, ARG001
+    """Show a default that is read from the environment as ``...``."""
+    return (signature.replace("<factory>", "..."), returned) if signature else None
+
+
+def _no_links(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202, ARG001
+    """Fitted attributes end in an underscore, which reStructuredText takes for a link in the type of a parameter."""
+    lines[:] = [re.sub(r"(?<= : )(.*\()(\w+_)(?=[,)])", r"\1`\2`", line) for line in lines]
+
+
+def setup(app):  # noqa: ANN001, ANN201
+    app.connect("autodoc-process-docstring", _no_links, priority=100)
+    app.connect("autodoc-process-signature", _readable_signature)
