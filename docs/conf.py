@@ -28,7 +28,6 @@ maximum_signature_line_length = 80
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-autosummary_ignore_module_all = False
 # Members are listed by the class template, in full, and not by numpydoc a second time.
 numpydoc_show_class_members = False
 
@@ -54,16 +53,16 @@ html_theme_options = {
 html_sidebars = {"index": [], "tutorial": [], "troubleshooting": []}
 
 
-def _readable_signature(app, what, name, obj, options, signature, returned):  # noqa: ANN001, ANN202, ARG001
+def _readable_signature(app, what, name, obj, options, signature, returned):  # noqa: ARG001
     """Show a default that is read from the environment as ``...``."""
     return (signature.replace("<factory>", "..."), returned) if signature else None
 
 
-def _no_links(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202, ARG001
+def _no_links(app, what, name, obj, options, lines):  # noqa: ARG001
     """Fitted attributes end in an underscore, which reStructuredText takes for a link in the type of a parameter."""
     lines[:] = [re.sub(r"(?<= : )(.*\()(\w+_)(?=[,)])", r"\1`\2`", line) for line in lines]
 
 
-def setup(app):  # noqa: ANN001, ANN201
+def setup(app):
     app.connect("autodoc-process-docstring", _no_links, priority=100)
     app.connect("autodoc-process-signature", _readable_signature)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from _service import service
-
-from valence_integrations import Engine, EmotionPrediction
+from valence_integrations import EmotionPrediction, Engine
 
 AUDIO = Path(__file__).parent / "audio"
 FORMATS = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
@@ -44,7 +43,9 @@ def main() -> None:
     print(f"\n{path.name}, one emotion for each 5 s:")
     for segment in longest.segments:
         minutes, seconds = divmod(segment.start, 60)
-        print(f"  {minutes:.0f}:{seconds:02.0f}  {segment.emotion:<9}{bar(segment.confidence)} {segment.confidence:.2f}")
+        print(
+            f"  {minutes:.0f}:{seconds:02.0f}  {segment.emotion:<9}{bar(segment.confidence)} {segment.confidence:.2f}"
+        )
 
     print(f"\n{len(paths)} files, {stats.audio_seconds / 60:.1f} minutes of audio sent in {stats.calls} calls.")
 

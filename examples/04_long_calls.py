@@ -11,8 +11,7 @@ import csv
 from pathlib import Path
 
 from _service import service
-
-from valence_integrations import Engine, EmotionPrediction, Settings
+from valence_integrations import EmotionPrediction, Engine, Settings
 
 AUDIO = Path(__file__).parent / "audio"
 

@@ -229,6 +229,13 @@ def test_channels_are_mixed_down_whichever_way_they_lie() -> None:
         assert np.abs(opened(item).pcm() - expected).max() <= 1
 
 
+def test_a_decoder_of_datasets_gives_its_file_undecoded(path: Path) -> None:
+    class HfDecoder(Decoder):
+        _hf_encoded = {"path": str(path), "bytes": None}  # noqa: RUF012
+
+    assert opened(HfDecoder()).wav() == FILE
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (20, 30), (100, 100), (40, 33), (2, 3, 1000)])
 def test_an_ambiguous_layout_is_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(errors.UnreadableAudioError, match="channels"):
@@ -259,6 +266,7 @@ def test_missing_items(missing: object) -> None:
         ("hf://datasets/x/a.wav", "not fetched"),
         (b"", "empty"),
         (b"<!DOCTYPE html>", "no audio file"),
+        (np.array([FILE[:-2] + b"\0\0"])[0], "numpy cuts zeros"),
         (b"RIFF\x24\0\0\0WAVEfm", "damaged"),
         (FILE[:-500], r"cut off: 47500 of its 48000 bytes.*Export or copy it again"),
         (encoded(WAVE, format="FLAC")[:9000], "damaged|cut off"),

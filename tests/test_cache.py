@@ -5,6 +5,8 @@ import os
 import sqlite3
 import stat
 import threading
+import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,24 @@ def test_processes_that_die_lose_nothing(tmp_path: Path) -> None:
     assert all(cache.get(f"{name}-{number}") == {"number": number} for name in range(2) for number in range(100))
 
 
+def open_at(moment: float, directory: Path, name: int) -> None:
+    warnings.simplefilter("error")
+    time.sleep(max(moment - time.time(), 0))
+    ResultCache(directory).put(str(name), {"name": name})
+
+
+def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(4) as pool:
+        pool.starmap(open_at, [(0.0, tmp_path / "warm", name) for name in range(4)], chunksize=1)
+        for trial in range(15):
+            directory = tmp_path / str(trial)
+            pool.starmap(open_at, [(time.time() + 0.02, directory, name) for name in range(4)], chunksize=1)
+            cache = ResultCache(directory)
+            assert [cache.get(str(name)) for name in range(4)] == [{"name": name} for name in range(4)]
+            assert not list(directory.glob("*.aside*"))
+
+
 def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"this is no database, and never was one" * 100)
     cache = ResultCache(tmp_path)
@@ -124,5 +144,6 @@ def test_the_key_tells_apart_what_gives_other_answers() -> None:
         cache_key(Settings(), "discrete", "e"),
     }
     assert len(keys) == 7
+    assert cache_key(Settings(model="7emotions"), "asynch", "d") == cache_key(Settings(), "asynch", "d")
     same = [Settings(api_key="k"), Settings(concurrency=9), Settings(cache=False), Settings(short_audio="repeat")]
     assert {cache_key(s, "discrete", "d") for s in same} == {cache_key(Settings(), "discrete", "d")}

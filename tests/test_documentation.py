@@ -67,6 +67,7 @@ def _names_of_one_liners() -> dict[str, object]:
         "Pipeline": Pipeline,
         "LogisticRegression": LogisticRegression,
         "dataset": Dataset.from_dict({"audio": [clip]}),
+        "audio": clip,
     }
 
 

@@ -337,6 +337,39 @@ class TestFailures:
             make_engine(base_url=asleep.url).predict(voice(20.0))
         assert caught.value.request_id
 
+    def test_an_upload_whose_result_was_not_fetched_is_not_repeated(
+        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("valence_integrations.asynch.DEADLINE_BASE", 0.1)
+        monkeypatch.setattr("valence_integrations.asynch.DEADLINE_PER_MINUTE", 0.0)
+        with Sandbox(asynch_pickup=1.0, asynch_seconds_per_minute=0.0) as slow:
+            with pytest.raises(errors.AsynchTimeoutError, match="Run again within 24 hours"):
+                make_engine(base_url=slow.url).predict(voice(20.0))
+            time.sleep(1.0)
+            monkeypatch.setattr("valence_integrations.asynch.DEADLINE_BASE", 10.0)
+            prediction = make_engine(base_url=slow.url).predict(voice(20.0))
+            assert (len(prediction.segments), prediction.cached, slow.uploads) == (4, False, 1)
+
+    def test_an_upload_that_the_service_forgot_is_repeated(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+        with Sandbox(asynch_pickup=99.0) as asleep:
+            engine = make_engine(base_url=asleep.url)
+            stream = engine.iter_predict([voice(20.0)])
+            threading.Thread(target=lambda: next(stream, None), daemon=True).start()
+            while not asleep.polls:
+                time.sleep(0.01)
+            url = asleep.url
+        port = int(url.rsplit(":", 1)[1])
+        with Sandbox(port=port) as forgetful:
+            prediction = make_engine(base_url=url).predict(voice(20.0))
+            assert (prediction.source, forgetful.uploads) == ("asynch", 1)
+
+    def test_the_asynch_api_takes_no_model(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+        make_engine().predict(voice(20.0))
+        with pytest.warns(UserWarning, match=r"takes no model.*'7emotions'.*long_audio=\"chunk\""):
+            prediction = make_engine(model="7emotions").predict_many([voice(20.0)])[0]
+        assert prediction.cached
+        assert sandbox.uploads == 1
+
     def test_a_429_holds_everybody(self, make_engine: MakeEngine) -> None:
         with Sandbox(policy=Policy(requests_per_second=10)) as strict:
             engine = make_engine(base_url=strict.url, concurrency=5)
@@ -434,7 +467,8 @@ class TestSharing:
         assert engine.predict(voice(6.0)).cached
 
     def test_stats(self, engine: Engine) -> None:
-        engine.predict_many([*voices(3), *voices(2), b"junk"], on_error="null")
+        with engine:
+            engine.predict_many([*voices(3), *voices(2), b"junk"], on_error="null")
         stats = engine.stats
         assert (stats.calls, stats.cache_hits, stats.failures, stats.retries) == (3, 2, 1, 0)
         assert stats.audio_seconds == 15.0

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from valence_integrations.results import EmotionPrediction
 
-__all__ = ["ArrowColumns", "column_types", "columns_of"]
+__all__ = ["ArrowColumns", "column_types", "columns_of", "joined"]
 
 
 def column_types(prefix: str, emotions: Sequence[str]) -> pa.Schema:
@@ -53,6 +53,18 @@ def _row(prediction: EmotionPrediction, emotions: Sequence[str]) -> tuple[Any, .
         prediction.source,
         None if prediction.error is None else str(prediction.error),
     )
+
+
+def joined(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
+    """The table with the columns, in the place of those that have their names."""
+    if not table.column_names:
+        return pa.table(columns)
+    for name, column in columns.items():
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, column)
+        else:
+            table = table.append_column(name, column)
+    return table
 
 
 class ArrowColumns(dict[str, pa.Array]):

@@ -152,4 +152,4 @@ def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
             f"numpy has cut the zeros off the end of the bytes in column {audio_column!r}, so they are not the files "
             'any more. Call map before with_format("numpy"), or after with_format(None).'
         )
-    return [getattr(item, "_hf_encoded", item) for item in items]
+    return items

@@ -1,5 +1,4 @@
 """What the transformer's X may be: a column of items, or a matrix of waveforms."""
-# ruff: noqa: N803, N806
 
 from __future__ import annotations
 

@@ -45,8 +45,10 @@ def warn_of_strangers(
         )
 
 
-def as_array(scores: npt.NDArray[np.float64], labels: Sequence[str | None]) -> npt.NDArray[np.object_]:
-    """Array of objects: scores, and a last column of labels."""
+def as_array(scores: npt.NDArray[np.float64], labels: Sequence[str | None] | None) -> npt.NDArray[Any]:
+    """Array of scores, or with labels in a last column, an array of objects."""
+    if labels is None:
+        return scores
     table = np.empty((len(labels), scores.shape[1] + 1), dtype=object)
     table[:, :-1] = scores
     table[:, -1] = labels
@@ -57,18 +59,20 @@ def as_frame(
     container: str,
     names: Sequence[str],
     scores: npt.NDArray[np.float64],
-    labels: Sequence[str | None],
+    labels: Sequence[str | None] | None,
     categories: Sequence[str],
     index: Any,
 ) -> Any:
-    """DataFrame of pandas or polars: scores, and a last column of labels with fixed categories."""
+    """DataFrame of pandas or polars: scores, and labels with fixed categories in a last column."""
     data: dict[str, Any] = dict(zip(names, scores.T, strict=False))
     if container == "pandas":
         import pandas as pd
 
-        data[names[-1]] = pd.Categorical(labels, categories=list(categories))
+        if labels is not None:
+            data[names[-1]] = pd.Categorical(labels, categories=list(categories))
         return pd.DataFrame(data, index=index)
     import polars as pl
 
-    data[names[-1]] = pl.Series(labels, dtype=pl.Enum(list(categories)))
+    if labels is not None:
+        data[names[-1]] = pl.Series(labels, dtype=pl.Enum(list(categories)))
     return pl.DataFrame(data)

@@ -21,7 +21,7 @@ from valence_integrations.limits import MAX_HOLD_SECONDS
 from valence_integrations.settings import Settings
 from valence_integrations.transport import Transport
 
-__all__ = ["AsynchClient", "Poller", "deadline_seconds", "temporary_wav"]
+__all__ = ["KEPT_SECONDS", "AsynchClient", "Poller", "deadline_seconds", "temporary_wav"]
 
 #: Seconds from the upload to the first poll, the factor from one wait to the next, and the longest wait of ours.
 FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
@@ -29,6 +29,10 @@ FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
 #: The service looks for new uploads every ~10 s, then takes 1 to 5 s for each minute of audio [SDK readme].
 #: A job is given up after twelve times the first, and four times the worst of the second.
 DEADLINE_BASE, DEADLINE_PER_MINUTE = 120.0, 20.0
+
+
+#: The service forgets everything after 24 hours [quickstart].
+KEPT_SECONDS = 24 * 3600.0
 
 
 def deadline_seconds(duration: float) -> float:
@@ -238,7 +242,7 @@ def _expired(job: Pending, error: BaseException) -> errors.AsynchExpiredError:
 def _late(job: Pending, trouble: errors.ValenceError | None) -> errors.AsynchTimeoutError:
     last = f"; the last poll failed: {trouble}" if trouble else ""
     return errors.AsynchTimeoutError(
-        f"the job (request {job.request_id}) was not finished in time{last}. The service keeps it for 24 hours at "
-        "most; run again later.",
+        f"the job (request {job.request_id}) was not finished in time{last}. Run again within 24 hours: "
+        "with a cache, the same job is then polled again, and nothing is uploaded.",
         request_id=job.request_id,
     )

@@ -143,7 +143,7 @@ class Clip:
         yield _mixed_down(_to_float(self.source))
 
 
-def open_clip(item: object, sampling_rate: int = 16_000) -> Clip | None:
+def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     """Open one item, in any of the forms that an item may have.
 
     Parameters
@@ -176,12 +176,19 @@ def open_clip(item: object, sampling_rate: int = 16_000) -> Clip | None:
         return open_clip(item.as_py(), sampling_rate)
     if isinstance(item, (str, os.PathLike)):
         return _open_path(item)
+    if isinstance(item, np.bytes_):
+        raise UnreadableAudioError(
+            "numpy cuts zeros off the end of bytes, so this is not the file any more; use dtype object."
+        ).named(f"numpy bytes of {len(item)} bytes")
     if isinstance(item, (bytes, bytearray, memoryview)):
         return _open_bytes(bytes(item), None)
     if isinstance(item, Mapping):
         return _open_mapping(item, sampling_rate)
     if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[0], Number):
         return _open_waveform(item[0], item[1])
+    if getattr(item, "_hf_encoded", None):
+        # What the decoder of `datasets` was made of: the file itself, which need not be decoded.
+        return open_clip(item._hf_encoded, sampling_rate)
     if hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
         return _open_waveform(samples.data, samples.sample_rate)

@@ -6,6 +6,7 @@ no audio, no key and no path.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,15 +52,15 @@ def cache_key(settings: Settings, api: str, digest: str) -> str:
     Parameters
     ----------
     settings : Settings
-        Host, path, model and payload.
+        Host and, for the DiscreteAPI, path, model and payload; the AsynchAPI takes no model.
     api : str
-        ``"discrete"`` or ``"asynch"``.
+        ``"discrete"``, ``"asynch"``, or ``"upload"`` for a job that is not finished.
     digest : str
         SHA-256 of the WAV file that is sent.
     """
-    asked = [SCHEMA, api, settings.base_url, settings.model, digest]
+    asked = [SCHEMA, api, settings.base_url, digest]
     if api == "discrete":
-        asked += [settings.discrete_path, settings.payload]
+        asked += [settings.model, settings.discrete_path, settings.payload]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
@@ -138,7 +139,9 @@ class ResultCache:
             raise
         except sqlite3.DatabaseError as error:
             aside = path.with_name(f"{_FILE}.{time.time_ns()}.aside")
-            path.replace(aside)
+            for suffix in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{path}{suffix}").replace(f"{aside}{suffix}")
             warnings.warn(f"The result cache {path} cannot be used ({error}); it is now {aside.name}.", stacklevel=2)
             return _connect(path)
 
@@ -151,17 +154,24 @@ def _close_in(pid: int, connection: sqlite3.Connection) -> None:
 
 def _connect(path: Path | str) -> sqlite3.Connection:
     if path:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Not opened if it is there: closing it again would release the locks of this process's other connections.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # One transaction: processes that open a new file at once find it made, or not made.
+        connection.execute("BEGIN IMMEDIATE")
         (marked,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and marked != _APPLICATION_ID:
             raise sqlite3.DatabaseError("it is not a result cache")
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)")
+        connection.execute("COMMIT")
+        # Refused while another process is at work in the file; then that one, or the next, changes the mode.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
     except BaseException:
         connection.close()
         raise

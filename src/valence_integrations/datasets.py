@@ -2,10 +2,10 @@
 
 ::
 
-    from datasets import load_dataset
+    from datasets import Audio, Dataset
     from valence_integrations import valence_annotate
 
-    dataset = load_dataset("audiofolder", data_dir="calls", split="train")
+    dataset = Dataset.from_dict({"audio": paths}).cast_column("audio", Audio())
     dataset = dataset.map(valence_annotate, batched=True)
 
 `valence_annotate` reads its settings from the environment; `ValenceAnnotator` is the same with settings of its own;
@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from valence_integrations.engine import Engine, shared_engine
+from valence_integrations.engine import Engine, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
 from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
 
@@ -158,23 +158,21 @@ class ValenceAnnotator:
         for name, value in (("audio_column", audio_column), ("prefix", prefix)):
             if not isinstance(value, str) or not value:
                 raise SettingsError(f"{name} must be a name, not {value!r}.")
-        settings: dict[str, Any] = {
-            "model": model,
-            "emotions": emotions,
-            "sampling_rate": sampling_rate,
-            "short_audio": short_audio,
-            "long_audio": long_audio,
-            "min_confidence": min_confidence,
-            "concurrency": concurrency,
-            "cache": cache,
-            "api_key": api_key,
-            "base_url": base_url,
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = given_settings(
+            engine,
+            model=model,
+            emotions=emotions,
+            sampling_rate=sampling_rate,
+            short_audio=short_audio,
+            long_audio=long_audio,
+            min_confidence=min_confidence,
+            concurrency=concurrency,
+            cache=cache,
+            api_key=api_key,
+            base_url=base_url,
+        )
         if engine is None and given:
             engine = shared_engine(Settings(**given))
-        elif given:
-            raise SettingsError(f"The engine brings its own settings: set {', '.join(given)} there, or give no engine.")
         if engine is not None:
             _ = engine.settings.columns
         self.audio_column = audio_column
@@ -272,7 +270,7 @@ class ValenceAnnotator:
 
     def _annotated(self, rows: Any, others: Sequence[Any], typed: bool) -> Any:
         try:
-            from valence_integrations._datasets_columns import ArrowColumns, columns_of
+            from valence_integrations._datasets_columns import ArrowColumns, columns_of, joined
             from valence_integrations._datasets_rows import read_rows
         except ImportError as error:
             raise MissingDependencyError.of(type(self).__name__, "datasets") from error
@@ -281,7 +279,7 @@ class ValenceAnnotator:
         types = self._types()
         columns = columns_of(self._predictions(found, others), types, self.engine.settings.columns)
         if found.table is not None:
-            return _joined(found.table, columns)
+            return joined(found.table, columns)
         if typed:
             return ArrowColumns(columns)
         values = {name: column.to_pylist() for name, column in columns.items()}
@@ -365,17 +363,6 @@ def annotate_dataset(ds: T, audio_column: str = "audio", prefix: str = "emotion"
 
     calls = annotator.engine.settings.concurrency or _CALLS
     return map_dataset(ds, annotator, audio_column, annotator._types(), calls)  # type: ignore[no-any-return]
-
-
-def _joined(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
-    if not table.column_names:
-        return table.from_pydict(columns)
-    for name, column in columns.items():
-        if name in table.column_names:
-            table = table.set_column(table.column_names.index(name), name, column)
-        else:
-            table = table.append_column(name, column)
-    return table
 
 
 def _hint(prediction: EmotionPrediction) -> None:

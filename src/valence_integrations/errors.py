@@ -246,7 +246,7 @@ class AsynchError(ItemError):
     Attributes
     ----------
     request_id : str or None
-        The vendor's id of the job. It can be polled for 24 hours after the upload.
+        The vendor's id of the job.
     """
 
     def __init__(self, message: str, *, request_id: str | None = None) -> None:
@@ -298,7 +298,7 @@ class BatchError(ValenceError):
     errors : dict of int to ValenceError
         The error of every failed item, by its position in the input.
     predictions : list of EmotionPrediction
-        The job's whole result, in order; failed items have their ``error`` set.
+        The job's whole result, in order; failed items have their ``error`` set. Empty if they were iterated over.
     """
 
     def __init__(self, errors: Mapping[int, ValenceError], predictions: Sequence[Any] = ()) -> None:

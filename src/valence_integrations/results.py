@@ -58,9 +58,9 @@ class EmotionPrediction:
     cached : bool
         Whether the answer was already there, so that nothing was paid.
     request_id : str or None
-        The service's id of the (last) call.
+        The service's id of the call; of the last one, if there were several.
     model : str or None
-        The model asked for.
+        The model asked for; the AsynchAPI takes none.
     error : ValenceError or None
         Why there is no emotion, for a failed item.
 

@@ -130,11 +130,11 @@ class Settings:
     timeout : (float, float), default=(5, 30)
         Seconds to wait for a connection, and for an answer.
     max_attempts : int, default=5
-        Calls made for one item before it is given up.
+        How often one call (for an item, or for one of its chunks) is made before it is given up.
     max_calls : int, optional
-        Budget: a job stops before it makes more calls than this [``VALENCE_MAX_CALLS``].
+        Budget of an engine in one process: it stops before it makes more calls than this [``VALENCE_MAX_CALLS``].
     max_audio_seconds : float, optional
-        Budget: a job stops before it sends more audio than this.
+        Budget of an engine in one process: it stops before it sends more audio than this.
     cache : bool or path, default=True
         Keep answers on this machine, so that nothing is paid twice: True for the platform's cache directory
         [``VALENCE_CACHE_DIR``], a directory, or False for none.

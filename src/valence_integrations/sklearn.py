@@ -1,5 +1,4 @@
 """`ValenceEmotionTransformer`: audio columns in, emotion columns out, in scikit-learn's pipelines."""
-# ruff: noqa: N803
 
 from __future__ import annotations
 
@@ -81,7 +80,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     ----------
     n_features_in_ : int
         1 for a column of items; for a 2-D array of numbers, the samples of each waveform.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (`n_features_in_`,)
         Names of the columns of the DataFrame, or the name of the Series, that `fit` saw; only if it has any.
 
     See Also
@@ -213,16 +212,13 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         engine = shared_engine(settings) if self.engine is None else self.engine
         predictions = engine.predict_many(items, on_error=self.on_error, progress=self.progress)
         columns = settings.columns
-        warn_of_strangers(predictions, columns, labelled=self.output != "scores", stacklevel=3)
-        scores = scores_of(predictions, columns)
-        if self.output == "scores":
-            return scores
-        if self.output == "label":
-            scores = scores[:, :0]
-        labels = labels_of(predictions, columns)
+        labels = None if self.output == "scores" else labels_of(predictions, columns)
+        warn_of_strangers(predictions, columns, labelled=labels is not None, stacklevel=3)
+        scores = scores_of(predictions, columns if self.output != "label" else ())
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return as_array(scores, labels)
+        # Left to itself, scikit-learn 1.6 forgets the index of a Series.
         index = X.index if hasattr(X, "iloc") else None
         return as_frame(container, self.get_feature_names_out().tolist(), scores, labels, columns, index)
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from valence_integrations.engine import Engine, shared_engine
+from valence_integrations.engine import Engine, given_settings, shared_engine
 from valence_integrations.errors import SettingsError
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
@@ -84,22 +84,20 @@ class ValenceEmotionPipeline:
         base_url: str | None = None,
     ) -> None:
         check_choice("on_error", on_error, get_args(OnError))
-        settings: dict[str, Any] = {
-            "model": model,
-            "emotions": emotions,
-            "sampling_rate": sampling_rate,
-            "short_audio": short_audio,
-            "long_audio": long_audio,
-            "concurrency": concurrency,
-            "cache": cache,
-            "api_key": api_key,
-            "base_url": base_url,
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = given_settings(
+            engine,
+            model=model,
+            emotions=emotions,
+            sampling_rate=sampling_rate,
+            short_audio=short_audio,
+            long_audio=long_audio,
+            concurrency=concurrency,
+            cache=cache,
+            api_key=api_key,
+            base_url=base_url,
+        )
         if engine is None:
             engine = shared_engine(Settings(**given))
-        elif given:
-            raise SettingsError(f"The engine brings its own settings: set {', '.join(given)} there, or give no engine.")
         _ = engine.settings.columns
         self.engine = engine
         self.on_error: OnError = on_error

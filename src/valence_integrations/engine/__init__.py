@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, get_args
@@ -12,7 +13,7 @@ import numpy as np
 from valence_integrations.engine._job import Job, Outcome
 from valence_integrations.engine._stats import Stats
 from valence_integrations.engine._workshop import Workshop
-from valence_integrations.errors import BatchError, ValenceError
+from valence_integrations.errors import BatchError, SettingsError, ValenceError
 from valence_integrations.limits import DEFAULT_CONCURRENCY
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import OnError, Settings, check_choice
@@ -22,6 +23,13 @@ __all__ = ["Engine", "Stats"]
 #: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
 #: early, more where everything is wanted and one slow item should not hold up the others.
 _AHEAD_LAZY, _AHEAD_ALL = 4, 32
+
+#: The AsynchAPI takes no model; what it answers has the emotions of this one.
+_ASYNCH_MODEL = "4emotions"
+_NO_MODEL = (
+    "The AsynchAPI takes no model: long items are not answered by {!r}, but by the account's own. "
+    'Use long_audio="chunk" for the same model everywhere.'
+)
 
 #: Seconds that an interrupted job waits for the answers to calls that are paid already.
 _INTERRUPT_SECONDS = 1.5
@@ -55,11 +63,12 @@ class Engine:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings()
         self._workshops: dict[int, Workshop] = {}
+        self._stats: dict[int, Stats] = {}
 
     @property
     def stats(self) -> Stats:
         """Counters of this engine in this process."""
-        return self._workshop.stats
+        return self._stats.setdefault(os.getpid(), Stats())
 
     def predict(self, item: object) -> EmotionPrediction:
         """Annotate one item.
@@ -192,7 +201,7 @@ class Engine:
         pid = os.getpid()
         workshop = self._workshops.get(pid)
         if workshop is None:
-            workshop = self._workshops.setdefault(pid, Workshop(self.settings))
+            workshop = self._workshops.setdefault(pid, Workshop(self.settings, self.stats))
         return workshop
 
     def _iterate(
@@ -231,6 +240,8 @@ class Engine:
                     prediction = job.wait(begun.popleft())
                     if prediction.error is not None:
                         failed[index] = prediction.error
+                    if prediction.source == "asynch" and self.settings.model != _ASYNCH_MODEL:
+                        warnings.warn(_NO_MODEL.format(self.settings.model), stacklevel=4)
                     bar.update()
                     yield prediction
             except GeneratorExit:
@@ -249,6 +260,20 @@ _shared: dict[tuple[Settings, str | None], Engine] = {}
 def shared_engine(settings: Settings) -> Engine:
     """Engine that all callers in this process with the same settings and key share: its connections stay open."""
     return _shared.setdefault((settings, settings.api_key), Engine(settings))
+
+
+def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:
+    """Return the settings that are not None, for callers that take an engine or settings.
+
+    Raises
+    ------
+    SettingsError
+        If there are both.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and engine is not None:
+        raise SettingsError(f"The engine brings its own settings: set {', '.join(given)} there, or give no engine.")
+    return given
 
 
 def _check_items(items: object) -> None:

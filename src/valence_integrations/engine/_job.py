@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 
 from valence_integrations import errors
 from valence_integrations.answers import read_discrete, read_timeline
-from valence_integrations.asynch import temporary_wav
+from valence_integrations.asynch import KEPT_SECONDS, temporary_wav
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import ResultCache, cache_key
 from valence_integrations.engine._pool import Priority
@@ -166,21 +167,43 @@ class Job:
     def _long_answer(self, clip: Clip, duration: float) -> Future[Value]:
         """Get the answer to one asynch job. The upload is made here; its result comes from the poller."""
         with temporary_wav(clip) as wav:
-            key = cache_key(self._settings, "asynch", _digest(wav))
+            digest = _digest(wav)
+            return self._once(
+                cache_key(self._settings, "asynch", digest),
+                lambda fresh: self._upload(wav, duration, digest, fresh),
+            )
 
-            def upload(fresh: Future[Value]) -> None:
-                try:
-                    request_id = self._call(lambda: self._workshop.asynch.upload(wav), wav.stat().st_size, duration)
-                except BaseException as error:
-                    fresh.set_exception(error)
-                    return
+    def _upload(self, wav: Path, duration: float, digest: str, fresh: Future[Value]) -> None:
+        key, upload_key = (cache_key(self._settings, what, digest) for what in ("asynch", "upload"))
+        try:
+            request_id = self._unfinished(upload_key)
+            if request_id is None:
+                request_id = self._call(lambda: self._workshop.asynch.upload(wav), wav.stat().st_size, duration)
+                self._cache.put(upload_key, {"request_id": request_id, "time": time.time()})
+        except BaseException as error:
+            fresh.set_exception(error)
+            return
 
-                def finish(said: Future[dict[str, Any]]) -> None:
-                    _settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
+        def finish(said: Future[dict[str, Any]]) -> None:
+            if not isinstance(said.cancelled() or said.exception(), (bool, errors.AsynchTimeoutError)):
+                self._cache.remove(upload_key)
+            _settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
 
-                self._workshop.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
+        self._workshop.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
 
-            return self._once(key, upload)
+    def _unfinished(self, upload_key: str) -> str | None:
+        """Request id of an earlier upload whose result was never fetched, if the service still knows it."""
+        upload = self._cache.get(upload_key)
+        if upload is None or time.time() - upload["time"] > KEPT_SECONDS:
+            return None
+        request_id = str(upload["request_id"])
+        try:
+            self._workshop.asynch.poll(request_id)
+        except errors.BadRequestError:
+            return None
+        except errors.ItemError:
+            pass
+        return request_id
 
     def _once(self, key: str, begin: Callable[[Future[Value]], None]) -> Future[Value]:
         """Begin the work for `key`, unless its answer is there or on its way."""
@@ -224,8 +247,7 @@ class Job:
 
         def attempt() -> Any:
             with limiter.permit(self._stopped.is_set):
-                self._workshop.spend(seconds)
-                self._stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
+                self._workshop.spend(size, seconds)
                 return send()
 
         def failed(error: Exception) -> None:

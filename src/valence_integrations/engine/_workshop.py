@@ -28,9 +28,9 @@ _POOLED_CONNECTIONS = 64
 class Workshop:
     """The tools of one engine in one process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stats: Stats) -> None:
         self.settings = settings
-        self.stats = Stats()
+        self.stats = stats
         self.transport = Transport(settings, _POOLED_CONNECTIONS)
         self.discrete = DiscreteClient(settings, self.transport)
         self.asynch = AsynchClient(settings, self.transport)
@@ -38,7 +38,6 @@ class Workshop:
         self.pool = Pool(DEFAULT_CONCURRENCY + _PREPARING)
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
-        self._spent_calls, self._spent_seconds = 0, 0.0
 
     @cached_property
     def cache(self) -> ResultCache | None:
@@ -55,29 +54,28 @@ class Workshop:
                 self.pool.grow(self._limiter.concurrency + _PREPARING)
             return self._limiter
 
-    def spend(self, seconds: float) -> None:
-        """Take one call and its audio from the budget.
+    def spend(self, size: int, seconds: float) -> None:
+        """Count a call that is about to be made.
 
         Raises
         ------
         BudgetExceededError
-            If there is not so much left.
+            If the budget does not allow it.
         """
-        settings = self.settings
+        settings, stats = self.settings, self.stats
         with self._lock:
-            calls, total = self._spent_calls + 1, self._spent_seconds + seconds
-            if settings.max_calls is not None and calls > settings.max_calls:
+            if settings.max_calls is not None and stats.calls >= settings.max_calls:
                 raise errors.BudgetExceededError(
                     f"the budget of max_calls={settings.max_calls} calls is spent. What is done is kept in the cache; "
                     "raise max_calls and run again to go on."
                 )
-            if settings.max_audio_seconds is not None and total > settings.max_audio_seconds:
+            if settings.max_audio_seconds is not None and stats.audio_seconds + seconds > settings.max_audio_seconds:
                 raise errors.BudgetExceededError(
                     f"the next call would exceed max_audio_seconds={settings.max_audio_seconds:g} "
-                    f"({self._spent_seconds:.1f} s are sent). What is done is kept in the cache; "
+                    f"({stats.audio_seconds:.1f} s are sent). What is done is kept in the cache; "
                     "raise max_audio_seconds and run again to go on."
                 )
-            self._spent_calls, self._spent_seconds = calls, total
+            stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
 
     def close(self) -> None:
         """Let go of everything."""
