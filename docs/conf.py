@@ -58,11 +58,5 @@ def _readable_signature(app, what, name, obj, options, signature, returned):  # 
     return (signature.replace("<factory>", "..."), returned) if signature else None
 
 
-def _no_links(app, what, name, obj, options, lines):  # noqa: ARG001
-    """Fitted attributes end in an underscore, which reStructuredText takes for a link in the type of a parameter."""
-    lines[:] = [re.sub(r"(?<= : )(.*\()(\w+_)(?=[,)])", r"\1`\2`", line) for line in lines]
-
-
 def setup(app):
-    app.connect("autodoc-process-docstring", _no_links, priority=100)
     app.connect("autodoc-process-signature", _readable_signature)
