@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from valence_integrations import __version__
 
 project = "valence-integrations"
