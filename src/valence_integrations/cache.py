@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 
 import platformdirs
 
+from valence_integrations._sqlite import close_in, connect
 from valence_integrations.settings import Settings
 
-__all__ = ["ResultCache", "cache_directory", "cache_key"]
+__all__ = ["ResultCache", "cache_directory", "cache_key", "state_directory"]
 
 T = TypeVar("T")
 
@@ -34,14 +35,17 @@ SCHEMA = 1
 _APPLICATION_ID = 0x56414C45
 
 _FILE = "results.sqlite3"
-_BUSY_SECONDS = 30.0
+_TABLES = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)"
 
 
 def cache_directory(settings: Settings) -> Path | None:
     """Where answers are kept; None for nowhere."""
-    if settings.cache is False:
-        return None
-    if settings.cache is not True:
+    return None if settings.cache is False else state_directory(settings)
+
+
+def state_directory(settings: Settings) -> Path:
+    """Where this machine remembers what must be shared by its processes, answers or not."""
+    if not isinstance(settings.cache, bool):
         return Path(settings.cache)
     return Path(os.environ.get("VALENCE_CACHE_DIR") or platformdirs.user_cache_dir("valence-integrations", False))
 
@@ -121,16 +125,16 @@ class ResultCache:
                 )
                 self._close()
                 self._directory = None
-                return work(self._use(_connect("")))
+                return work(self._use(_connect(None)))
 
     def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._connection = connection
-        self._close = weakref.finalize(self, _close_in, os.getpid(), connection)
+        self._close = weakref.finalize(self, close_in, os.getpid(), connection)
         return connection
 
     def _open(self) -> sqlite3.Connection:
         if self._directory is None:
-            return _connect("")
+            return _connect(None)
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / _FILE
         try:
@@ -146,33 +150,5 @@ class ResultCache:
             return _connect(path)
 
 
-def _close_in(pid: int, connection: sqlite3.Connection) -> None:
-    """Close a connection in the process that opened it: a fork must not touch it."""
-    if os.getpid() == pid:
-        connection.close()
-
-
-def _connect(path: Path | str) -> sqlite3.Connection:
-    if path:
-        # Not opened if it is there: closing it again would release the locks of this process's other connections.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        # One transaction: processes that open a new file at once find it made, or not made.
-        connection.execute("BEGIN IMMEDIATE")
-        (marked,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and marked != _APPLICATION_ID:
-            raise sqlite3.DatabaseError("it is not a result cache")
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)")
-        connection.execute("COMMIT")
-        # Refused while another process is at work in the file; then that one, or the next, changes the mode.
-        with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = WAL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _connect(path: Path | None) -> sqlite3.Connection:
+    return connect(path, _APPLICATION_ID, _TABLES, "NORMAL")

@@ -21,7 +21,7 @@ def test_the_command_prints_what_to_paste_serves_and_ends_quietly():
         assert "no emotion model" in said
         headers = {"x-api-key": key}
         status = requests.get(f"{url}/v1/rate-limit/status", headers=headers, timeout=5)
-        assert status.json()["policy_name"] == "standard_policy"
+        assert status.json()["policy_name"] == "sandbox_unlimited"
         files = {"file": b""}
         assert requests.post(f"{url}/emotionprediction", files=files, headers=headers, timeout=5).status_code == 503
         process.send_signal(signal.SIGINT)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from valence_integrations import errors
 from valence_integrations.asynch import AsynchClient, Poller
-from valence_integrations.cache import ResultCache, cache_directory
+from valence_integrations.cache import ResultCache, cache_directory, state_directory
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
-from valence_integrations.limits import DEFAULT_CONCURRENCY, Limiter
+from valence_integrations.limits import DEFAULT_CONCURRENCY, Ledger, Limiter, Policy, ledger_path
 from valence_integrations.settings import RateLimits, Settings
 from valence_integrations.transport import Transport
 
@@ -50,7 +48,15 @@ class Workshop:
         """Made at the first call, as it may have to ask the service for the account's policy."""
         with self._lock:
             if self._limiter is None:
-                self._limiter = Limiter(self.settings.concurrency or self._policy_concurrency())
+                settings = self.settings
+                path = ledger_path(state_directory(settings), settings.base_url, settings.require_key())
+                ledger = Ledger(path)
+                if settings.limits == "auto":
+                    refresh = partial(self._account_policy, ledger)
+                    self._limiter = Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
+                else:
+                    policy = Policy() if settings.limits is None else Policy.of(settings.limits)
+                    self._limiter = Limiter(ledger, policy, settings.concurrency)
                 self.pool.grow(self._limiter.concurrency + _PREPARING)
             return self._limiter
 
@@ -84,23 +90,14 @@ class Workshop:
         if self.cache is not None:
             self.cache.close()
 
-    def _policy_concurrency(self) -> int:
-        if isinstance(self.settings.limits, RateLimits):
-            return self.settings.limits.max_concurrent_requests or DEFAULT_CONCURRENCY
-        if self.settings.limits is None:
-            return DEFAULT_CONCURRENCY
-        limits = self._account_limits()
-        stated = limits.get("max_concurrent_requests")
-        return stated if isinstance(stated, int) and stated > 0 else DEFAULT_CONCURRENCY
-
-    def _account_limits(self) -> Mapping[str, Any]:
-        """Ask the service for the account's limits; none if it does not tell (a wrong key shows at the first call)."""
+    def _account_policy(self, ledger: Ledger) -> Policy | None:
+        """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
         try:
-            answer = self.transport.send(
+            status = self.transport.send(
                 "GET",
                 f"{self.settings.base_url}/v1/rate-limit/status",
                 headers={"x-api-key": self.settings.require_key()},
             ).json()
-            return dict(answer["limits"])
+            return Policy.of_status(status, ledger.started, ledger.clock())
         except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, ValueError, KeyError, TypeError):
-            return {}
+            return None

@@ -74,6 +74,21 @@ class Policy:
             policy_name="standard_policy",
         )
 
+    @classmethod
+    def unlimited(cls) -> Policy:
+        """Return the policy that a sandbox shows when it enforces none: all the documented names, out of reach."""
+        return cls(
+            requests_per_second=1_000_000,
+            requests_per_minute=60_000_000,
+            requests_per_hour=3_600_000_000,
+            requests_per_day=86_400_000_000,
+            burst_limit=1_000_000,
+            max_audio_size_mb=1024,
+            max_audio_duration_seconds=86_400,
+            max_concurrent_requests=5,
+            policy_name="sandbox_unlimited",
+        )
+
     def limits(self) -> dict[str, float]:
         """Return the limits that are set, by their documented names."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "policy_name"}
@@ -94,7 +109,7 @@ class Meter:
     """
 
     def __init__(self, policy: Policy | None) -> None:
-        self.policy = policy or Policy.standard()
+        self.policy = policy or Policy.unlimited()
         self._enforced = policy is not None
         self._admitted: deque[_Admitted] = deque()
         self._rejected: deque[float] = deque()

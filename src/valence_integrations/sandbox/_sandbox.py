@@ -30,8 +30,8 @@ class Sandbox:
     faults : Faults, optional
         What goes wrong on purpose.
     policy : Policy, optional
-        Rate limits to enforce with 429 and Retry-After. Without one nothing is enforced, and the status shows the
-        documented standard policy; with ``Policy()`` nothing is enforced, and the status shows no limits.
+        Rate limits to enforce with 429 and Retry-After. Without one nothing is enforced, and the status shows limits
+        that are out of reach; with ``Policy()`` nothing is enforced either, and the status shows no limits.
     api_key : str
         The one key that is let in.
     host, port : str, int

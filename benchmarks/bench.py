@@ -1,0 +1,294 @@
+"""What a clip costs, and how near to the possible it is: every caller against the sandbox, in one run.
+
+    make bench                                     (some four minutes)
+    python benchmarks/bench.py --quick             (under one minute; noisier)
+    python benchmarks/bench.py --json figures.json
+
+See README.md beside this file for what is measured, and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from _audio import make_wavs
+from _table import Row, figures, header
+
+HERE = Path(__file__).parent
+
+LATENCY = 0.2
+CLIP_SECONDS, CLIP_RATE = 6.0, 16_000
+LONG_SECONDS, LONG_RATE = 60.0, 8_000
+
+#: All times of the AsynchAPI are a tenth of the vendor's: 10 s until an upload is looked at, 3 s for a minute of audio,
+#: 5 s between two polls of the SDK. Our polling is left as it is, which is to our disadvantage.
+SCALE = 0.1
+PICKUP, PER_MINUTE = 10.0 * SCALE, 3.0 * SCALE
+
+_CHILD_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: who calls, how many at once, with how many clips."""
+
+    section: str
+    name: str
+    caller: str
+    in_flight: int
+    clips: int
+    limiter: bool = False
+    #: Cases with the same cache share what it holds; without a name, each has an empty one.
+    cache: str = ""
+    rounds: int = 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    loop: int
+    loop_json: int
+    many: dict[int, int]
+    files: int
+    rounds: int
+
+
+FULL = Size(loop=100, loop_json=10, many={5: 400, 16: 400}, files=20, rounds=4)
+QUICK = Size(loop=15, loop_json=2, many={5: 50, 16: 160}, files=5, rounds=2)
+
+
+def cases(size: Size, quick: bool) -> list[tuple[str, list[Case]]]:
+    """Groups of rows, under a headline each. The SDK is first, as the others are compared with it."""
+    ones = [
+        Case("fresh", "SDK, loop", "sdk", 1, size.loop),
+        Case("fresh", "quickstart loop, multipart", "quickstart_multipart", 1, size.loop),
+        Case("fresh", "quickstart loop, JSON", "quickstart_json", 1, size.loop_json),
+        Case("fresh", "ours, dataset.map row by row", "map_rows", 1, size.loop),
+    ]
+    groups = [("fresh, one in flight", ones)]
+    for n, clips in size.many.items():
+        rows = [
+            Case("fresh", f"SDK, {n} threads", "sdk", n, clips),
+            Case("fresh", "http.client and nothing else (what is possible)", "bare", n, clips),
+            Case("fresh", "ours, predict_many", "predict_many", n, clips, cache=f"kept-{n}"),
+            Case("fresh", "ours, predict_many, limiter on", "predict_many", n, clips, limiter=True),
+            Case("fresh", "ours, ValenceEmotionTransformer.transform", "transform", n, clips),
+            Case("fresh", "ours, dataset.map batched", "map_batched", n, clips),
+        ]
+        if quick:
+            rows = [row for row in rows if row.caller != "bare" and (n != 5 or row.caller in ("sdk", "predict_many"))]
+        groups.append((f"fresh, {n} in flight", rows))
+    for n, clips in size.many.items():
+        rows = [
+            Case("cached", "ours, predict_many", "predict_many", n, clips),
+            Case("cached", "ours, ValenceEmotionTransformer.transform", "transform", n, clips),
+            Case("cached", "ours, dataset.map row by row", "map_rows", n, clips),
+            Case("cached", "ours, dataset.map batched", "map_batched", n, clips),
+        ]
+        rows = [replace(row, cache=f"kept-{n}", rounds=size.rounds) for row in rows]
+        if quick and n == 5:
+            rows = rows[:1]
+        groups.append((f"cached, concurrency {n}", rows))
+    files = [
+        Case("long", "SDK, one after the other", "sdk_long", 1, size.files),
+        Case("long", "SDK, 5 threads", "sdk_long", 5, size.files),
+        Case("long", "ours, predict_many", "predict_many", 5, size.files),
+    ]
+    groups.append((f"long files of {LONG_SECONDS:g} s, AsynchAPI, times of the vendor x {SCALE:g}", files))
+    return groups
+
+
+class Server:
+    """The sandbox, in its own process."""
+
+    def __init__(self, **settings: Any) -> None:
+        command = [sys.executable, str(HERE / "_server.py"), json.dumps(settings)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        hello = _read(self._process)
+        self.url, self.api_key = hello["url"], hello["api_key"]
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Send ``reset`` or ``counters``."""
+        _write(self._process, what)
+        return _read(self._process)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Path) -> Row:
+    """Measure one row in a fresh process."""
+    paths = audio["long" if case.section == "long" else "clips"][: case.clips]
+    warm_up = audio["warm long" if case.section == "long" else "warm clips"]
+    spec = {
+        "caller": case.caller,
+        "url": server.url,
+        "api_key": server.api_key,
+        "in_flight": case.in_flight,
+        "limiter": case.limiter,
+        "cache": str(folder / (case.cache or f"{time.monotonic_ns()}")),
+        "rounds": case.rounds,
+        "scale": SCALE,
+        "paths": paths,
+        "warm_up": warm_up[: 2 if case.in_flight == 1 or case.section == "long" else 2 * case.in_flight],
+    }
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")},
+        "VALENCE_CACHE_DIR": spec["cache"],
+        "VALENCE_LOG_LEVEL": "WARNING",
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    with (folder / "stderr").open("w+") as complaints:
+        child = subprocess.Popen(
+            [sys.executable, str(HERE / "_cases.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment,
+            text=True,
+        )
+        try:
+            _write(child, json.dumps(spec))
+            _read(child)
+            server.ask("reset")
+            _write(child, "go")
+            measured = _read(child)
+            counters = server.ask("counters")
+            child.wait(_CHILD_SECONDS)
+        except (EOFError, BrokenPipeError, subprocess.TimeoutExpired):
+            complaints.seek(0)
+            raise RuntimeError(f"{case.name}: {complaints.read()[-2000:]}") from None
+        finally:
+            child.kill()
+            child.wait()
+    return _row(case, measured, counters, sum(Path(path).stat().st_size for path in paths))
+
+
+def _row(case: Case, measured: dict[str, Any], counters: dict[str, Any], wav_bytes: int) -> Row:
+    clips = case.clips * case.rounds
+    calls = counters["calls"] + counters["uploads"]
+    if case.section == "fresh":
+        bound, due = case.in_flight / LATENCY, clips
+    elif case.section == "long":
+        bound, due = case.clips / (PICKUP + PER_MINUTE * LONG_SECONDS / 60), clips
+    else:
+        bound, due = None, 0
+    problems = []
+    if measured["answered"] != clips:
+        problems.append(f"{measured['answered']} of {clips} answered")
+    if calls != due:
+        problems.append(f"{calls} calls for {due}")
+    return Row(
+        section=case.section,
+        name=case.name,
+        in_flight=case.in_flight,
+        clips=clips,
+        seconds=measured["seconds"],
+        cpu_seconds=measured["cpu_seconds"],
+        bound=bound,
+        bytes_per_wav=counters["bytes"] / wav_bytes,
+        connections=counters["connections"],
+        calls=calls,
+        server_cpu_seconds=counters["cpu_seconds"],
+        problem=", ".join(problems) or None,
+    )
+
+
+def run(size: Size, quick: bool, folder: Path) -> tuple[list[Row], list[str]]:
+    """Measure and print all rows; return them, and what failed."""
+    audio = {
+        "clips": make_wavs(folder / "clips", max(size.many.values()), CLIP_SECONDS, CLIP_RATE, seed=1),
+        "warm clips": make_wavs(folder / "warm", 2 * max(size.many), CLIP_SECONDS, CLIP_RATE, seed=2),
+        "long": make_wavs(folder / "long", size.files, LONG_SECONDS, LONG_RATE, seed=3),
+        "warm long": make_wavs(folder / "warm-long", 2, LONG_SECONDS, LONG_RATE, seed=4),
+    }
+    rows: list[Row] = []
+    failures: list[str] = []
+    server = Server(latency=LATENCY, asynch_pickup=PICKUP, asynch_seconds_per_minute=PER_MINUTE)
+    try:
+        print(header(), flush=True)
+        for headline, group in cases(size, quick):
+            print(headline, flush=True)
+            sdk: Row | None = None
+            for case in group:
+                try:
+                    row = measure(case, server, audio, folder)
+                except RuntimeError as error:
+                    failures.append(str(error))
+                    print(f"  {case.name}: failed, see below", flush=True)
+                    continue
+                if case.section != "cached":
+                    sdk = sdk or (row if case.caller.startswith("sdk") else None)
+                if sdk is not None:
+                    row = replace(row, speed_by_sdk=row.rate / sdk.rate, cpu_by_sdk=row.cpu_ms / sdk.cpu_ms)
+                rows.append(row)
+                print(row.line(), flush=True)
+    finally:
+        server.stop()
+    return rows, failures
+
+
+def _read(process: subprocess.Popen[str]) -> dict[str, Any]:
+    stream: IO[str] | None = process.stdout
+    line = stream.readline() if stream is not None else ""
+    if not line:
+        raise EOFError
+    return dict(json.loads(line))
+
+
+def _write(process: subprocess.Popen[str], line: str) -> None:
+    if process.stdin is not None:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer clips and rows: under a minute, and noisier")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    options = parser.parse_args()
+    size = QUICK if options.quick else FULL
+    began = time.monotonic()
+    print(
+        f"Clips of {CLIP_SECONDS:g} s at {CLIP_RATE} Hz, all different; a service that answers in {LATENCY:g} s, and "
+        f"sets no rate limit;\nPython {platform.python_version()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f} before.\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="valence-bench-") as folder:
+        rows, failures = run(size, options.quick, Path(folder))
+    reached = figures(rows)
+    print("\nFigures to reach")
+    print("\n".join(figure.line() for figure in reached))
+    print(
+        f"\nThe bound is concurrency / latency; for long files, all of them at once. {time.monotonic() - began:.0f} s"
+    )
+    for failure in failures:
+        print(f"\n{failure}", file=sys.stderr)
+    if options.json is not None:
+        content = {
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "latency": LATENCY,
+            "rows": [{**asdict(row), "rate": row.rate, "share": row.share, "cpu_ms": row.cpu_ms} for row in rows],
+            "figures": [asdict(figure) for figure in reached],
+            "failures": failures,
+        }
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 1 if failures or any(row.problem for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
