@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -105,7 +106,7 @@ def test_a_foreign_database_is_set_aside_unharmed(tmp_path: Path) -> None:
         foreign.execute("CREATE TABLE answers (precious TEXT)")
         foreign.execute("INSERT INTO answers VALUES ('mine')")
     foreign.close()
-    with pytest.warns(UserWarning, match="not a result cache"):
+    with pytest.warns(UserWarning, match="not a file of valence-integrations"):
         ResultCache(tmp_path).put("a", VALUE)
     (aside,) = tmp_path.glob("*.aside")
     kept = sqlite3.connect(aside)
@@ -119,6 +120,60 @@ def test_a_place_that_cannot_be_written_is_gone_without(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
         cache.put("a", VALUE)
     assert cache.get("a") == VALUE, "within the job, answers are still there"
+
+
+def test_a_claim_is_one_processs_until_it_is_given_up(tmp_path: Path) -> None:
+    one, other = ResultCache(tmp_path), ResultCache(tmp_path)
+    assert [one.claim("a"), other.claim("a"), other.claim("b")] == [True, False, True]
+    one.release("a")
+    assert other.claim("a")
+
+
+def claim_and_die(directory: Path) -> None:
+    assert ResultCache(directory).claim("a")
+    os._exit(0)
+
+
+def test_a_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    claimer = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(tmp_path,))
+    claimer.start()
+    claimer.join(30)
+    assert ResultCache(tmp_path).claim("a")
+
+
+def test_info_clear_and_export(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path / "cache")
+    for name in "abc":
+        cache.put(name, {**VALUE, "request_id": name})
+    info = cache.info()
+    assert (info["answers"], info["path"]) == (3, str(tmp_path / "cache" / FILE))
+    assert info["bytes"] > 0
+    assert cache.export(tmp_path / "answers.jsonl") == 3
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [(row["key"], row["request_id"], row["segments"]) for row in rows] == [
+        (n, n, VALUE["segments"]) for n in "abc"
+    ]
+    assert cache.clear(older_than=3_600) == 0
+    assert cache.clear() == 3
+    assert cache.info()["answers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "left"), [("VALENCE_CACHE_MAX_AGE_DAYS", "2", 2), ("VALENCE_CACHE_MAX_MB", "0.00002", 1)]
+)
+def test_the_oldest_go_when_the_environment_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, left: int
+) -> None:
+    cache = ResultCache(tmp_path)
+    now = time.time()
+    for name, days in (("old", 3), ("middle", 1), ("new", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr("time.time", lambda days=days: now - days * 86_400)
+            cache.put(name, {"a": 1})
+    cache.close()
+    monkeypatch.setenv(variable, value)
+    again = ResultCache(tmp_path)
+    assert [again.get(name) is not None for name in ("old", "middle", "new")] == [False, left == 2, True]
 
 
 def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

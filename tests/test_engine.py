@@ -394,6 +394,66 @@ class TestFailures:
             engine.predict_many([voice(6.0)], on_error="null")
 
 
+class TestOutage:
+    def test_a_service_that_is_down_stops_the_job(self, make_engine: MakeEngine) -> None:
+        with Sandbox(faults=Faults(server_error=1.0)) as down:
+            engine = make_engine(base_url=down.url, concurrency=4)
+            with pytest.raises(
+                errors.ServiceUnavailableError, match=r"20 calls in a row.*kept in the cache; run again"
+            ):
+                engine.predict_many(voices(100), on_error="null")
+            assert 20 <= down.calls <= 20 + 2 * 4
+
+    def test_some_failures_between_successes_do_not(self, make_engine: MakeEngine) -> None:
+        script = (["503"] * 4 + ["ok"]) * 10
+        with Sandbox(faults=Faults(script=script, retry_after=0)) as shaky:
+            predictions = make_engine(base_url=shaky.url, concurrency=1, max_attempts=50).predict_many(voices(10))
+            assert shaky.calls == 50
+        assert all(p.emotion in EMOTIONS for p in predictions)
+
+    def test_bad_items_are_no_outage(self, make_engine: MakeEngine) -> None:
+        with Sandbox(faults=Faults(script=["400"] * 25)) as picky:
+            predictions = make_engine(base_url=picky.url).predict_many(voices(26), on_error="null")
+        assert [p.error is None for p in predictions].count(True) == 1
+
+
+def predict_in_a_process(url: str, items: list[bytes]) -> tuple[list[dict[str, float]], int]:
+    with Engine(Settings(base_url=url, api_key="sandbox-key", concurrency=2)) as engine:
+        return [p.scores for p in engine.predict_many(items)], engine.stats.calls
+
+
+class TestProcesses:
+    def test_four_processes_pay_for_each_clip_once(self) -> None:
+        items = voices(12)
+        with Sandbox(latency=0.05) as slow, multiprocessing.get_context("spawn").Pool(4) as pool:
+            jobs = [(slow.url, items[k:] + items[:k]) for k in (0, 0, 3, 6)]
+            results = pool.starmap(predict_in_a_process, jobs, chunksize=1)
+            assert slow.calls == 12
+        assert sum(calls for _, calls in results) == 12
+        first = results[0][0]
+        assert results[1][0] == first
+        assert results[2][0] == first[3:] + first[:3]
+
+    def test_two_jobs_of_one_process_too(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+        items = voices(10)
+        engines = [make_engine(), make_engine()]
+        threads = [threading.Thread(target=engine.predict_many, args=(items,)) for engine in engines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sandbox.calls == 10
+
+    def test_a_policy_is_kept(self, make_engine: MakeEngine) -> None:
+        with Sandbox(policy=Policy(requests_per_second=10, max_concurrent_requests=5)) as strict:
+            engine = make_engine(base_url=strict.url)
+            engine.predict_many(voices(25))
+            assert (strict.calls, engine.stats.rate_limited) == (25, 0)
+            times = sorted(request.time for request in strict.requests if request.method == "POST")
+        assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[10:], strict=False))
+        assert engine.stats.seconds_waited > 1.0
+
+
 class TestSharing:
     def test_an_engine_travels_without_its_key(
         self, engine: Engine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["close_in", "connect"]
+__all__ = ["close_in", "connect", "is_alive"]
 
 #: Seconds that a process waits for another's transaction.
 _BUSY_SECONDS = 30.0
@@ -62,3 +62,16 @@ def close_in(pid: int, connection: sqlite3.Connection) -> None:
     """Close a connection in the process that opened it: a fork must not touch it."""
     if os.getpid() == pid:
         connection.close()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is still there."""
+    if os.name == "nt":  # there, os.kill would do what it says
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -17,16 +17,17 @@ import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 
-from valence_integrations._sqlite import close_in, connect
+from valence_integrations._sqlite import close_in, connect, is_alive
 from valence_integrations.settings import Settings
 
 __all__ = ["ResultCache", "cache_directory", "cache_key", "state_directory"]
 
 T = TypeVar("T")
+Run: TypeAlias = Callable[..., sqlite3.Cursor]
 
 #: Raised when the meaning of a cached value changes.
 SCHEMA = 1
@@ -35,7 +36,13 @@ SCHEMA = 1
 _APPLICATION_ID = 0x56414C45
 
 _FILE = "results.sqlite3"
-_TABLES = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL);
+CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, pid INTEGER, until REAL)
+"""
+
+#: A claim that is older belonged to a process that hangs, or whose number another process has now.
+_CLAIM_SECONDS = 3_600.0
 
 
 def cache_directory(settings: Settings) -> Path | None:
@@ -93,17 +100,61 @@ class ResultCache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, or None."""
-        row = self._run(lambda c: c.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone())
+        row = self._run(lambda run: run("SELECT value FROM answers WHERE key = ?", (key,)).fetchone())
         return None if row is None else dict(json.loads(row[0]))
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Keep a value, at once and for good."""
         row = (key, json.dumps(value, allow_nan=False), time.time())
-        self._run(lambda c: c.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row))
+        self._run(lambda run: run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row))
 
     def remove(self, key: str) -> None:
         """Forget a key."""
-        self._run(lambda c: c.execute("DELETE FROM answers WHERE key = ?", (key,)))
+        self._run(lambda run: run("DELETE FROM answers WHERE key = ?", (key,)))
+
+    def claim(self, key: str) -> bool:
+        """Say that this process is about to find out the value of a key; False if another is at it already."""
+
+        def work(run: Run) -> bool:
+            run("BEGIN IMMEDIATE")
+            try:
+                row = run("SELECT pid, until FROM claims WHERE key = ?", (key,)).fetchone()
+                if row is not None and row[1] > time.time() and is_alive(row[0]):
+                    return False
+                run("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (key, os.getpid(), time.time() + _CLAIM_SECONDS))
+                return True
+            finally:
+                run("COMMIT")
+
+        return self._run(work)
+
+    def release(self, key: str) -> None:
+        """Give up a claim."""
+        self._run(lambda run: run("DELETE FROM claims WHERE key = ?", (key,)))
+
+    def info(self) -> dict[str, Any]:
+        """Tell where the file is, how many answers it holds, its size in bytes, and the time of the oldest."""
+        count, oldest = self._run(lambda run: run("SELECT count(*), min(created) FROM answers").fetchone())
+        path = None if self._directory is None else self._directory / _FILE
+        return {
+            "path": None if path is None else str(path),
+            "answers": count,
+            "bytes": 0 if path is None else path.stat().st_size,
+            "oldest": oldest,
+        }
+
+    def clear(self, older_than: float = 0.0) -> int:
+        """Forget the answers that are older than so many seconds; return how many that were."""
+        before = time.time() - older_than
+        return int(self._run(lambda run: run("DELETE FROM answers WHERE created <= ?", (before,)).rowcount))
+
+    def export(self, path: Path) -> int:
+        """Write all answers to a file, one JSON object a line; return how many."""
+        rows = self._run(lambda run: run("SELECT key, created, value FROM answers ORDER BY created, key").fetchall())
+        with path.open("w", encoding="utf-8") as file:
+            for key, created, value in rows:
+                file.write(json.dumps({"key": key, "created": created, **json.loads(value)}) + "\n")
+        return len(rows)
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -111,10 +162,10 @@ class ResultCache:
             self._close()
             self._connection = None
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, work: Callable[[Run], T]) -> T:
         with self._lock:
             try:
-                return work(self._connection or self._use(self._open()))
+                return work((self._connection or self._use(self._open())).execute)
             except (sqlite3.Error, OSError) as error:
                 if self._directory is None:
                     raise
@@ -125,7 +176,7 @@ class ResultCache:
                 )
                 self._close()
                 self._directory = None
-                return work(self._use(_connect(None)))
+                return work(self._use(_connect(None)).execute)
 
     def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._connection = connection
@@ -138,7 +189,7 @@ class ResultCache:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / _FILE
         try:
-            return _connect(path)
+            return _pruned(_connect(path))
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
@@ -152,3 +203,17 @@ class ResultCache:
 
 def _connect(path: Path | None) -> sqlite3.Connection:
     return connect(path, _APPLICATION_ID, _TABLES, "NORMAL")
+
+
+def _pruned(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Forget the oldest answers, as the environment asks for."""
+    if days := os.environ.get("VALENCE_CACHE_MAX_AGE_DAYS"):
+        connection.execute("DELETE FROM answers WHERE created < ?", (time.time() - float(days) * 86_400,))
+    if megabytes := os.environ.get("VALENCE_CACHE_MAX_MB"):
+        (size,) = connection.execute("SELECT coalesce(sum(length(key) + length(value)), 0) FROM answers").fetchone()
+        (count,) = connection.execute("SELECT count(*) FROM answers").fetchone()
+        surplus = count - int(count * float(megabytes) * 1e6 / size) if size else 0
+        if surplus > 0:
+            oldest = "SELECT key FROM answers ORDER BY created LIMIT ?"
+            connection.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (surplus,))  # noqa: S608
+    return connection

@@ -25,7 +25,8 @@
     │   ├── MissingKeyError
     │   ├── AuthenticationError       401 or 403
     │   ├── RedirectError             the service points elsewhere
-    │   └── BudgetExceededError       max_calls or max_audio_seconds is spent
+    │   ├── BudgetExceededError       max_calls or max_audio_seconds is spent
+    │   └── ServiceUnavailableError   too many calls in a row have failed
     ├── BatchError                    some items of a job failed; errors, predictions
     └── MissingDependencyError        an extra is not installed; also an ImportError
 
@@ -62,6 +63,7 @@ __all__ = [
     "ReadTimeoutError",
     "RedirectError",
     "ServerError",
+    "ServiceUnavailableError",
     "SettingsError",
     "UnreadableAudioError",
     "ValenceError",
@@ -288,6 +290,10 @@ class RedirectError(JobError):
 
 class BudgetExceededError(JobError):
     """The next call would exceed ``max_calls`` or ``max_audio_seconds``."""
+
+
+class ServiceUnavailableError(JobError):
+    """So many calls in a row have failed that the service must be down."""
 
 
 class BatchError(ValenceError):

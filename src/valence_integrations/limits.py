@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from valence_integrations._sqlite import close_in, connect
+from valence_integrations._sqlite import close_in, connect, is_alive
 from valence_integrations.settings import RateLimits
 
 __all__ = ["Ledger", "Limiter", "Policy", "StoppedError", "Window", "ledger_path"]
@@ -224,7 +224,7 @@ class Ledger:
         leases = run("SELECT pid, until FROM leases").fetchall()
         if len(leases) < concurrency:
             return True
-        gone = {pid for pid, _ in leases if not _is_alive(pid)}
+        gone = {pid for pid, _ in leases if not is_alive(pid)}
         run("DELETE FROM leases WHERE until < ?", (now,))
         for pid in gone:
             run("DELETE FROM leases WHERE pid = ?", (pid,))
@@ -366,15 +366,3 @@ def ledger_path(directory: Path, base_url: str, api_key: str) -> Path:
     """File of an account; its name tells neither key nor host."""
     account = hashlib.blake2b(f"{base_url}\n{api_key}".encode(), digest_size=8).hexdigest()
     return directory / f"limits-{account}.sqlite3"
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # there, os.kill would do what it says
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -11,7 +11,7 @@ import stamina
 from valence_integrations import errors
 from valence_integrations.limits import MAX_HOLD_SECONDS
 
-__all__ = ["retried", "was_billed_perhaps"]
+__all__ = ["is_outage", "retried", "was_billed_perhaps"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,11 @@ def was_billed_perhaps(error: Exception) -> bool:
     return isinstance(error, (errors.ReadTimeoutError, errors.InvalidResponseError)) or (
         isinstance(error, errors.NetworkError) and error.sent
     )
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a failure says that the service, and not the item, is in trouble."""
+    return was_billed_perhaps(error) or isinstance(error, (errors.ServerError, errors.NetworkError))
 
 
 def retried(
@@ -74,7 +79,7 @@ def retried(
             billed += 1
             if billed >= MAX_BILLED_ATTEMPTS:
                 return False
-        elif not isinstance(error, (errors.ServerError, errors.NetworkError)):
+        elif not is_outage(error):
             return False
         if isinstance(error, errors.ServerError) and error.retry_after is not None:
             return min(error.retry_after, MAX_HOLD_SECONDS)

@@ -27,6 +27,9 @@ from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.retry import retried, was_billed_perhaps
 from valence_integrations.routing import Part, Plan, plan
 
+#: Seconds between two looks whether another process has the answer that this one needs too.
+_OTHERS_SECONDS = 0.05
+
 Outcome: TypeAlias = "Future[EmotionPrediction]"
 
 #: A cached value: {"segments": [...], "request_id": ...}.
@@ -221,10 +224,29 @@ class Job:
                 assert known is not None
                 known.add_done_callback(lambda done: _settle(answer, lambda: {**done.result(), "cached": True}))
             return answer
-        fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
-        with self._at_work():
-            begin(fresh)
+        fresh.add_done_callback(lambda _: self._forget(key))
+        try:
+            with self._at_work():
+                found = self._found_by_others(key)
+                if found is None:
+                    begin(fresh)
+                else:
+                    self._stats.add(cache_hits=1)
+                    fresh.set_result({**found, "cached": True})
+        except BaseException as error:
+            fresh.set_exception(error)
         return fresh
+
+    def _found_by_others(self, key: str) -> Value | None:
+        """Wait while another job or process is at the same key; its answer, or None if there is none."""
+        while not self._cache.claim(key):
+            if self._stopped.wait(_OTHERS_SECONDS):
+                raise StoppedError
+        return self._cache.get(key)
+
+    def _forget(self, key: str) -> None:
+        self._under_way.pop(key, None)
+        self._cache.release(key)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -246,9 +268,16 @@ class Job:
         limiter = self._workshop.limiter
 
         def attempt() -> Any:
-            with limiter.permit(self._stopped.is_set):
+            with limiter.permit(self._stopped.is_set) as waited:
+                self._stats.add(seconds_waited=waited)
                 self._workshop.spend(size, seconds)
-                return send()
+                try:
+                    said = send()
+                except Exception as error:
+                    self._workshop.went_wrong(error)
+                    raise
+                self._workshop.went_well()
+                return said
 
         def failed(error: Exception) -> None:
             if isinstance(error, errors.RateLimitError):

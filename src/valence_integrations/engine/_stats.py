@@ -28,6 +28,8 @@ class Stats:
         Bytes in the bodies of the calls.
     audio_seconds : float
         Seconds of audio sent.
+    seconds_waited : float
+        Seconds that calls waited for a permit, added up over all threads.
     """
 
     calls: int = 0
@@ -38,6 +40,7 @@ class Stats:
     possibly_double_billed: int = 0
     bytes_sent: int = 0
     audio_seconds: float = 0.0
+    seconds_waited: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, **counts: float) -> None:

@@ -13,11 +13,15 @@ from valence_integrations.discrete import DiscreteClient
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
 from valence_integrations.limits import DEFAULT_CONCURRENCY, Ledger, Limiter, Policy, ledger_path
+from valence_integrations.retry import is_outage
 from valence_integrations.settings import RateLimits, Settings
 from valence_integrations.transport import Transport
 
 #: Threads beyond the calls under way, which read and prepare the next items.
 _PREPARING = 3
+
+#: Failed calls in a row, over all items, after which the service is taken to be down.
+_MAX_FAILURES = 20
 
 #: Connections kept open; more calls at once than this open connections of their own.
 _POOLED_CONNECTIONS = 64
@@ -36,6 +40,7 @@ class Workshop:
         self.pool = Pool(DEFAULT_CONCURRENCY + _PREPARING)
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
+        self._failures = 0
 
     @cached_property
     def cache(self) -> ResultCache | None:
@@ -82,6 +87,28 @@ class Workshop:
                     "raise max_audio_seconds and run again to go on."
                 )
             stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
+
+    def went_well(self) -> None:
+        """Say that a call was answered."""
+        self._failures = 0
+
+    def went_wrong(self, error: Exception) -> None:
+        """Say that a call failed.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If too many have failed in a row: then the service is down, not the item bad.
+        """
+        if not is_outage(error):
+            return
+        with self._lock:
+            self._failures += 1
+        if self._failures >= _MAX_FAILURES:
+            raise errors.ServiceUnavailableError(
+                f"{self._failures} calls in a row have failed; the last one: {error} What is done is kept in the "
+                "cache; run again later to go on."
+            ) from None
 
     def close(self) -> None:
         """Let go of everything."""
