@@ -8,6 +8,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import count, pairwise
 from pathlib import Path
@@ -239,6 +240,30 @@ class TestPredictMany:
         assert "3/3" in capfd.readouterr().err
         engine.predict_many(voices(3))
         assert capfd.readouterr().err == ""
+
+
+class TestMemory:
+    def test_only_a_window_of_audio_is_alive(self, engine: Engine) -> None:
+        base = voice(5.0, 8_000)
+        alive: set[int] = set()
+        most = 0
+
+        def items() -> Iterator[tuple[np.ndarray, int]]:
+            nonlocal most
+            for number in range(3_000):
+                wave = base.copy()
+                alive.add(number)
+                weakref.finalize(wave, alive.discard, number)
+                most = max(most, len(alive))
+                yield wave, 8_000
+                del wave
+
+        for _ in engine.iter_predict(items()):
+            pass
+        assert most <= 4 * 5 + 10
+        predictions = engine.predict_many(items())
+        assert len(predictions) == 3_000
+        assert most <= 32 * 5 + 10
 
 
 class TestIterPredict:

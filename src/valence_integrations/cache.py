@@ -116,15 +116,16 @@ class ResultCache:
         """Say that this process is about to find out the value of a key; False if another is at it already."""
 
         def work(run: Run) -> bool:
-            run("BEGIN IMMEDIATE")
-            try:
-                row = run("SELECT pid, until FROM claims WHERE key = ?", (key,)).fetchone()
-                if row is not None and row[1] > time.time() and is_alive(row[0]):
-                    return False
-                run("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (key, os.getpid(), time.time() + _CLAIM_SECONDS))
+            mine = (key, os.getpid(), time.time() + _CLAIM_SECONDS)
+            if run("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", mine).rowcount:
                 return True
-            finally:
-                run("COMMIT")
+            row = run("SELECT pid, until FROM claims WHERE key = ?", (key,)).fetchone()
+            if row is None or (row[1] > time.time() and is_alive(row[0])):
+                return False
+            taken = run(
+                "UPDATE claims SET pid = ?, until = ? WHERE key = ? AND pid = ? AND until = ?", (*mine[1:], key, *row)
+            )
+            return bool(taken.rowcount)
 
         return self._run(work)
 

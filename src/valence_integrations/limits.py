@@ -60,6 +60,10 @@ CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL);
 CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, pid INTEGER, until REAL);
 CREATE TABLE IF NOT EXISTS holds (until REAL)
 """
+_STATE = """
+SELECT (SELECT coalesce(max(until), 0) FROM holds), (SELECT count(*) FROM leases), coalesce(max(number), 0),
+       coalesce((SELECT at FROM starts ORDER BY number DESC LIMIT 1), 0) FROM starts
+"""
 
 
 class StoppedError(Exception):
@@ -171,12 +175,11 @@ class Ledger:
         """
         with self._transaction() as run:
             now = self.clock()
-            (held,) = run("SELECT coalesce(max(until), 0) FROM holds").fetchone()
+            held, out, number, last = run(_STATE).fetchone()
             if held > now:
                 return 0, min(held - now, MAX_HOLD_SECONDS)
-            if not self._is_free(run, concurrency, now):
+            if out >= concurrency and not self._reclaim(run, concurrency, now):
                 return 0, _OTHERS_SECONDS
-            number, last = run("SELECT number, at FROM starts ORDER BY number DESC LIMIT 1").fetchone() or (0, 0.0)
             if last > now + 2 * _AHEAD_SECONDS:  # the clock went back
                 run("UPDATE starts SET at = ? WHERE at > ?", (now, now))
                 last = now
@@ -185,15 +188,16 @@ class Ledger:
                 start = max(start, self._earliest(run, window, number, now, longer(window.seconds)))
             if start - now > _AHEAD_SECONDS:
                 return 0, start - now - _AHEAD_SECONDS
-            run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
-            run("DELETE FROM starts WHERE number <= ?", (number + 1 - max((w.count for w in windows), default=1),))
+            if windows:
+                run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
+                run("DELETE FROM starts WHERE number <= ?", (number + 1 - max(w.count for w in windows),))
             lease = run("INSERT INTO leases (pid, until) VALUES (?, ?)", (os.getpid(), start + _LEASE_SECONDS))
             return int(lease.lastrowid or 0), start
 
     def give_back(self, permit: int) -> None:
         """Say that a permit's call has ended."""
-        with self._transaction() as run:
-            run("DELETE FROM leases WHERE id = ?", (permit,))
+        with self._lock:
+            self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,))
 
     def hold(self, seconds: float) -> bool:
         """Give out no permit for a while; return whether nobody had said so before."""
@@ -220,13 +224,11 @@ class Ledger:
         return float(row[0]) + seconds if row else 0.0
 
     @staticmethod
-    def _is_free(run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> bool:
-        leases = run("SELECT pid, until FROM leases").fetchall()
-        if len(leases) < concurrency:
-            return True
-        gone = {pid for pid, _ in leases if not is_alive(pid)}
+    def _reclaim(run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> bool:
+        """Take back the permits of processes that are gone; return whether one is free now."""
+        leases = run("SELECT DISTINCT pid FROM leases").fetchall()
         run("DELETE FROM leases WHERE until < ?", (now,))
-        for pid in gone:
+        for pid in (pid for (pid,) in leases if not is_alive(pid)):
             run("DELETE FROM leases WHERE pid = ?", (pid,))
         (left,) = run("SELECT count(*) FROM leases").fetchone()
         return bool(left < concurrency)

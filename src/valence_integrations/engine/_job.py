@@ -109,13 +109,13 @@ class Job:
             self._finish_with([self._long_answer(todo.upload, todo.duration)], clip, todo, outcome)
             return
         answers = [Future[Value]() for _ in todo.parts]
-        self._finish_with(answers, clip, todo, outcome)
+        self._finish_with(list(answers), clip, todo, outcome)
         for part, answer in zip(todo.parts[1:], answers[1:], strict=True):
             self._workshop.pool.submit(Priority.CALL, partial(self._answer, part, answer))
         if todo.parts:
             self._answer(todo.parts[0], answers[0])
 
-    def _finish_with(self, answers: Sequence[Future[Value]], clip: Clip, todo: Plan, outcome: Outcome) -> None:
+    def _finish_with(self, answers: list[Future[Value]], clip: Clip, todo: Plan, outcome: Outcome) -> None:
         """Make the prediction as soon as every answer is there."""
         left = len(answers)
         lock = threading.Lock()
@@ -127,10 +127,12 @@ class Job:
                 if left:
                     return
             self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)))
+            # A future keeps its callbacks, and they this list: the circle would keep the audio until it is collected.
+            answers.clear()
 
-        for answer in answers:
+        for answer in list(answers):
             answer.add_done_callback(one_less)
-        if not answers:
+        if todo.source is None:
             outcome.set_result(EmotionPrediction(duration=todo.duration, model=self._settings.model))
 
     def _prediction(self, answers: Sequence[Future[Value]], todo: Plan) -> EmotionPrediction:
