@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -182,11 +181,28 @@ def test_windows_of_limits(limits: RateLimits, windows: list[tuple[int, float]])
 
 
 @pytest.mark.parametrize(
-    "status", [{}, {"limits": None}, {"limits": {"requests_per_second": "many"}}, {"limits": {"requests_per_day": -1}}]
+    "status",
+    [
+        {},
+        [],
+        None,
+        "standard",
+        {"limits": None},
+        {"limits": []},
+        {"limits": {"requests_per_second": "many"}},
+        {"limits": {"requests_per_day": -1}},
+        {"limits": {"requests_per_day": 0.5}},
+    ],
 )
-def test_a_status_that_tells_no_limits(status: dict[str, Any]) -> None:
-    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+def test_a_status_that_tells_no_limits(status: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"status|requests_per"):
         Policy.of_status(status, lambda seconds: 0, 0.0)
+
+
+@pytest.mark.parametrize("usage", [None, [], {"requests_per_hour": "many"}])
+def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
+    policy = Policy.of_status({"limits": {"requests_per_hour": 6.0}, "current_usage": usage}, lambda seconds: 0, 0.0)
+    assert policy.windows == (Window(6, 3_600.0, 0, 3_600.0),)
 
 
 def test_no_more_permits_than_allowed_at_once() -> None:

@@ -110,7 +110,7 @@ class Policy:
         return cls(tuple(windows), limits.max_concurrent_requests)
 
     @classmethod
-    def of_status(cls, status: Mapping[str, Any], own: Callable[[float], int], now: float) -> Policy:
+    def of_status(cls, status: object, own: Callable[[float], int], now: float) -> Policy:
         """Read the service's answer to a status request.
 
         Parameters
@@ -124,13 +124,18 @@ class Policy:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        TypeError, ValueError
             If it holds no limits.
         """
-        stated = status["limits"]
-        names = [spec.name for spec in fields(RateLimits)]
-        limits = RateLimits(**{name: int(stated[name]) if stated.get(name) is not None else None for name in names})
-        policy = cls.of(limits, status.get("current_usage") or {}, now)
+        stated = status.get("limits") if isinstance(status, Mapping) else None
+        used = status.get("current_usage") if isinstance(status, Mapping) else None
+        if not isinstance(stated, Mapping):
+            raise TypeError(f"this is no rate-limit status: {str(status)[:100]}")
+        policy = cls.of(
+            RateLimits(**{spec.name: _count(stated.get(spec.name)) for spec in fields(RateLimits)}),
+            used if isinstance(used, Mapping) else {},
+            now,
+        )
         windows = tuple(
             Window(w.count, w.seconds, max(w.others - own(w.seconds), 0), w.others_until) for w in policy.windows
         )
@@ -362,6 +367,10 @@ class Limiter:
         self._calm += 1
         if self._calm >= _CALM_CALLS and self._stretch > 1.0:
             self._stretch, self._calm = max(self._stretch / _STRETCH, 1.0), 0
+
+
+def _count(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def ledger_path(directory: Path, base_url: str, api_key: str) -> Path:

@@ -38,6 +38,15 @@ class RateLimits:
 
     The defaults are the service's documented standard policy.
 
+    Parameters
+    ----------
+    requests_per_second, requests_per_minute, requests_per_hour, requests_per_day : int or None
+        Calls that may start in any such time.
+    burst_limit : int or None
+        Calls that may start at once; the documents give the name only.
+    max_concurrent_requests : int or None
+        Calls under way at once.
+
     Examples
     --------
     >>> from valence_integrations import Settings
@@ -124,9 +133,12 @@ class Settings:
         An emotion under this confidence becomes None; its scores stay [``VALENCE_MIN_CONFIDENCE``].
         The vendor recommends 0.38.
     concurrency : int, optional
-        Calls under way at once [``VALENCE_CONCURRENCY``]; by default the account's own limit, else 5.
+        Calls under way at once, over all processes of this machine with the same key [``VALENCE_CONCURRENCY``]; by
+        default the account's own limit, else 5.
     limits : "auto", RateLimits or None, default="auto"
-        ``"auto"`` asks the service for the account's policy. None sets no rate limit, only the concurrency cap.
+        How many calls may start in each second, minute, hour and day, counted over all processes of this machine with
+        the same key. ``"auto"`` asks the service for the account's policy, and takes its documented standard policy
+        if there is no answer. None sets no rate limit, only the concurrency cap.
     timeout : (float, float), default=(5, 30)
         Seconds to wait for a connection, and for an answer.
     max_attempts : int, default=5

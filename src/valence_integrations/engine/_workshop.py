@@ -126,5 +126,12 @@ class Workshop:
                 headers={"x-api-key": self.settings.require_key()},
             ).json()
             return Policy.of_status(status, ledger.started, ledger.clock())
-        except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, ValueError, KeyError, TypeError):
+        except (
+            errors.ItemError,
+            errors.AuthenticationError,
+            errors.RedirectError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):
             return None
