@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 import sqlite3
 import threading
@@ -25,6 +26,8 @@ from valence_integrations._sqlite import close_in, connect, is_alive
 from valence_integrations.settings import RateLimits
 
 __all__ = ["Ledger", "Limiter", "Policy", "StoppedError", "Window", "ledger_path"]
+
+_log = logging.getLogger("valence_integrations")
 
 #: Concurrent calls if the account's policy does not tell: that of the service's documented standard policy.
 DEFAULT_CONCURRENCY = 5
@@ -331,7 +334,10 @@ class Limiter:
     def hold(self, seconds: float) -> float:
         """Give out no permit for a while, after the service has asked for it; return how long, in seconds."""
         seconds = min(seconds, MAX_HOLD_SECONDS)
-        if self._ledger.hold(seconds) and self.windows:
+        if not self._ledger.hold(seconds):
+            return seconds
+        _log.warning("the service answered 429: all calls wait for %.1f s", seconds)
+        if self.windows:
             self._stretch, self._calm = min(self._stretch * _STRETCH, _MAX_STRETCH), 0
             policy = self._refresh()
             if policy is not None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import itertools
+import logging
 import os
+import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, get_args
 
 import numpy as np
 
+from valence_integrations.engine._estimate import Estimate, estimate
 from valence_integrations.engine._job import Job, Outcome
+from valence_integrations.engine._progress import Progress
 from valence_integrations.engine._stats import Stats
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.errors import BatchError, SettingsError, ValenceError
@@ -18,7 +25,7 @@ from valence_integrations.limits import DEFAULT_CONCURRENCY
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import OnError, Settings, check_choice
 
-__all__ = ["Engine", "Stats"]
+__all__ = ["Engine", "Estimate", "Stats"]
 
 #: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
 #: early, more where everything is wanted and one slow item should not hold up the others.
@@ -33,6 +40,12 @@ _NO_MODEL = (
 
 #: Seconds that an interrupted job waits for the answers to calls that are paid already.
 _INTERRUPT_SECONDS = 1.5
+
+#: One line for each event that matters. Never the key, audio, or an answer.
+_log = logging.getLogger("valence_integrations")
+_log.addHandler(logging.NullHandler())
+
+_job_numbers = itertools.count(1)
 
 
 class Engine:
@@ -94,6 +107,10 @@ class Engine:
         job = Job(self._workshop)
         try:
             prediction = job.wait(job.submit(item))
+        except KeyboardInterrupt:
+            job.stop()
+            job.drain(_INTERRUPT_SECONDS)
+            raise
         finally:
             job.stop()
         if prediction.error is not None:
@@ -165,6 +182,45 @@ class Engine:
 
         return iterate()
 
+    def estimate(self, items: Iterable[object]) -> Estimate:
+        """Tell what a job will take, without a call: calls, minutes, bytes, and the time that the limits allow.
+
+        Files are read, but not decoded. A WAV file that the service takes as it is, or a waveform, is known for sure:
+        it is looked up in the cache as it would be sent. Of any other file the header tells the length, its bytes
+        which files are the same, and nothing whether its answer is in the cache: it is taken as to be paid, and
+        counted as ``undecoded``. A long one that is to be cut is taken as a call for every 14 s.
+
+        The time is what is left if no call is slow, none fails, and nobody else uses the account: that of
+        ``Settings.limits``, and for ``"auto"`` of the documented standard policy, as asking for the account's own
+        would be a call.
+
+        Parameters
+        ----------
+        items : iterable
+            Items as for `predict_many`. An iterator is used up.
+
+        Returns
+        -------
+        Estimate
+            Printed, it is a table.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from valence_integrations import Engine, Settings
+        >>> from valence_integrations.sandbox import Sandbox
+        >>> waveforms = [np.sin(np.arange(6 * 16_000) * step) for step in (0.07, 0.08, 0.08)]
+        >>> with Sandbox() as sandbox:
+        ...     engine = Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key, cache=False))
+        ...     estimate = engine.estimate([*waveforms, None])
+        ...     sandbox.calls
+        0
+        >>> estimate.items, estimate.missing, estimate.distinct, estimate.calls, estimate.audio_minutes
+        (4, 1, 2, 2, 0.2)
+        """
+        _check_items(items)
+        return estimate(items, self._workshop)
+
     def close(self) -> None:
         """Close connections and end threads of this process; the engine can be used again."""
         workshop = self._workshops.pop(os.getpid(), None)
@@ -220,38 +276,81 @@ class Engine:
     def _predictions(
         self, items: Iterable[object], progress: bool, ahead: int, failed: dict[int, ValenceError]
     ) -> Iterator[EmotionPrediction]:
-        from tqdm.auto import tqdm
-
-        job = Job(self._workshop)
-        total = len(items) if isinstance(items, Sized) else None
-        begun: deque[Outcome] = deque()
         source = iter(items)
+        workshop = self._workshop
+        job = Job(workshop)
+        _jobs.setdefault(os.getpid(), weakref.WeakSet()).add(job)
+        number = next(_job_numbers)
+        total = len(items) if isinstance(items, Sized) else None
+        done = Progress(total, self.stats, windows=lambda: workshop.windows, show=progress)
+        begun: deque[Outcome] = deque()
         more = True
-        with tqdm(total=total, desc="emotions", unit="clip", disable=not progress) as bar:
-            try:
-                for index in range(2**63):
-                    while more and len(begun) < ahead:
-                        try:
-                            begun.append(job.submit(next(source)))
-                        except StopIteration:
-                            more = False
-                    if not begun:
-                        break
-                    prediction = job.wait(begun.popleft())
-                    if prediction.error is not None:
-                        failed[index] = prediction.error
-                    if prediction.source == "asynch" and self.settings.model != _ASYNCH_MODEL:
-                        warnings.warn(_NO_MODEL.format(self.settings.model), stacklevel=4)
-                    bar.update()
-                    yield prediction
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                job.stop()
-                job.drain(_INTERRUPT_SECONDS if isinstance(error, KeyboardInterrupt) else self.settings.timeout[1])
-                raise
-            finally:
-                job.stop()
+        _log.info("job %d begins: %s items, model %s at %s", number, total, self.settings.model, self.settings.base_url)
+        try:
+            for index in range(2**63):
+                while more and len(begun) < ahead:
+                    try:
+                        begun.append(done.watch(job.submit(next(source))))
+                    except StopIteration:
+                        more = False
+                if not begun:
+                    break
+                prediction = job.wait(begun.popleft())
+                if prediction.error is not None:
+                    failed[index] = prediction.error
+                    _log.warning("job %d, item %d: %s: %s", number, index, *_said(prediction.error))
+                if prediction.source == "asynch" and self.settings.model != _ASYNCH_MODEL:
+                    warnings.warn(_NO_MODEL.format(self.settings.model), stacklevel=4)
+                yield prediction
+            done.finish()
+            _log.info("job %d ends: %s", number, done.summary())
+        except GeneratorExit:
+            _log.info("job %d is left: %s", number, done.summary())
+            raise
+        except KeyboardInterrupt:
+            unanswered = self._drain(job, _INTERRUPT_SECONDS)
+            message = done.interrupted(unanswered, kept=self.settings.cache is not False)
+            _log.warning("job %d: %s", number, message)
+            # As its message, it is the last line that a person sees, and whoever catches it has it too.
+            raise KeyboardInterrupt(message) from None
+        except BaseException as error:
+            self._drain(job, self.settings.timeout[1])
+            _log.error("job %d stops: %s: %s; %s", number, *_said(error), done.summary())
+            raise
+        finally:
+            job.stop()
+            done.close()
+
+    @staticmethod
+    def _drain(job: Job, seconds: float) -> int:
+        """Begin nothing more, and wait for what is paid; return the calls that were not waited for."""
+        job.stop()
+        _jobs.setdefault(os.getpid(), weakref.WeakSet()).discard(job)
+        return job.drain(seconds)
+
+
+#: Jobs of each process that may have calls under way.
+_jobs: dict[int, weakref.WeakSet[Job]] = {}
+
+
+def _drain_at_exit() -> None:
+    """Keep the answers to calls under way when the program ends before whoever asked for them wants more."""
+    deadline = time.monotonic() + _INTERRUPT_SECONDS
+    jobs = list(_jobs.get(os.getpid(), ()))
+    for job in jobs:
+        job.stop()
+    for job in jobs:
+        job.drain(max(deadline - time.monotonic(), 0.0))
+
+
+# At exit, what was registered last is called first: after the first finalizer, so before those that close the cache.
+weakref.finalize(_drain_at_exit, int)
+atexit.register(_drain_at_exit)
+
+
+def _said(error: BaseException) -> tuple[str, str]:
+    """Type and message of an error; the message only of one of ours, which holds nothing that is secret."""
+    return type(error).__name__, str(error) if isinstance(error, ValenceError) else "not an error of this library"
 
 
 _shared: dict[tuple[Settings, str | None], Engine] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,13 @@ from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.retry import retried, was_billed_perhaps
 from valence_integrations.routing import Part, Plan, plan
 
+#: On Windows, only a wait that ends lets Ctrl-C through.
+_LOOK_AGAIN_SECONDS = 1.0
+
 #: Seconds between two looks whether another process has the answer that this one needs too.
 _OTHERS_SECONDS = 0.05
+
+_log = logging.getLogger("valence_integrations")
 
 Outcome: TypeAlias = "Future[EmotionPrediction]"
 
@@ -73,9 +79,9 @@ class Job:
         JobError
             As soon as the job cannot go on, whichever item is waited for.
         """
-        if not outcome.done():
-            waited: list[Future[Any]] = [outcome, self._broken]
-            wait_for(waited, return_when="FIRST_COMPLETED")
+        waited: list[Future[Any]] = [outcome, self._broken]
+        while not any(future.done() for future in waited):
+            wait_for(waited, _LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
         if self._broken.done():
             self._broken.result()
         return outcome.result()
@@ -84,10 +90,11 @@ class Job:
         """Start nothing more."""
         self._stopped.set()
 
-    def drain(self, seconds: float) -> None:
-        """Wait until the calls under way are answered, and their answers kept: they are paid."""
+    def drain(self, seconds: float) -> int:
+        """Wait until the calls under way are answered, and their answers kept: they are paid; return what is left."""
         with self._idle:
             self._idle.wait_for(lambda: not self._calling, seconds)
+            return self._calling
 
     def _opened(self, item: object) -> object:
         try:
@@ -126,7 +133,7 @@ class Job:
                 left -= 1
                 if left:
                     return
-            self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)))
+            self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)), paid=True)
             # A future keeps its callbacks, and they this list: the circle would keep the audio until it is collected.
             answers.clear()
 
@@ -208,6 +215,7 @@ class Job:
             return None
         except errors.ItemError:
             pass
+        _log.info("the result of upload %s, made earlier, is waited for", request_id)
         return request_id
 
     def _once(self, key: str, begin: Callable[[Future[Value]], None]) -> Future[Value]:
@@ -282,6 +290,7 @@ class Job:
                 return said
 
         def failed(error: Exception) -> None:
+            _log.info("a call failed: %s: %s", type(error).__name__, error)
             if isinstance(error, errors.RateLimitError):
                 self._stats.add(rate_limited=1)
             elif was_billed_perhaps(error):
@@ -295,10 +304,10 @@ class Job:
             again=lambda: self._stats.add(retries=1),
         )
 
-    def _guarded(self, outcome: Outcome, name: str | None, work: Callable[[], None]) -> None:
+    def _guarded(self, outcome: Outcome, name: str | None, work: Callable[[], None], *, paid: bool = False) -> None:
         """Do a step of an item; whatever goes wrong ends the item, and a job error the job."""
         try:
-            if self._stopped.is_set():
+            if self._stopped.is_set() and not paid:
                 raise StoppedError
             work()
         except errors.ItemError as error:

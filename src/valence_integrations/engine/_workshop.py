@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,10 +13,12 @@ from valence_integrations.cache import ResultCache, cache_directory, state_direc
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
-from valence_integrations.limits import DEFAULT_CONCURRENCY, Ledger, Limiter, Policy, ledger_path
+from valence_integrations.limits import DEFAULT_CONCURRENCY, Ledger, Limiter, Policy, Window, ledger_path
 from valence_integrations.retry import is_outage
 from valence_integrations.settings import RateLimits, Settings
 from valence_integrations.transport import Transport
+
+_log = logging.getLogger("valence_integrations")
 
 #: Threads beyond the calls under way, which read and prepare the next items.
 _PREPARING = 3
@@ -65,6 +68,11 @@ class Workshop:
                 self.pool.grow(self._limiter.concurrency + _PREPARING)
             return self._limiter
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Limits of the account; none are known before the first call."""
+        return () if self._limiter is None else self._limiter.windows
+
     def spend(self, size: int, seconds: float) -> None:
         """Count a call that is about to be made.
 
@@ -105,6 +113,7 @@ class Workshop:
         with self._lock:
             self._failures += 1
         if self._failures >= _MAX_FAILURES:
+            _log.warning("%d calls in a row have failed: the job stops", self._failures)
             raise errors.ServiceUnavailableError(
                 f"{self._failures} calls in a row have failed; the last one: {error} What is done is kept in the "
                 "cache; run again later to go on."
@@ -125,7 +134,7 @@ class Workshop:
                 f"{self.settings.base_url}/v1/rate-limit/status",
                 headers={"x-api-key": self.settings.require_key()},
             ).json()
-            return Policy.of_status(status, ledger.started, ledger.clock())
+            policy = Policy.of_status(status, ledger.started, ledger.clock())
         except (
             errors.ItemError,
             errors.AuthenticationError,
@@ -135,3 +144,5 @@ class Workshop:
             RecursionError,
         ):
             return None
+        _log.info("the account's policy: %s", status["limits"])
+        return policy

@@ -1,0 +1,368 @@
+"""What a job will take, told before its first call: from headers, digests and the cache."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+import time
+import wave
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from valence_integrations import wav
+from valence_integrations.asynch import KEPT_SECONDS
+from valence_integrations.audio import Clip, open_clip
+from valence_integrations.cache import cache_key
+from valence_integrations.engine._workshop import Workshop
+from valence_integrations.errors import ItemError
+from valence_integrations.limits import Policy, Window
+from valence_integrations.routing import MAX_BYTES, MAX_SECONDS, MIN_SECONDS, plan
+from valence_integrations.settings import RateLimits, Settings
+
+__all__ = ["Estimate", "estimate", "least_seconds", "span"]
+
+#: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured), where only its header is read.
+_CHUNK_SECONDS = 14.0
+
+#: Body of a call with ``payload="json"``: 198 450 numbers of 7 to 10 characters (measured).
+_JSON_BYTES = 1_800_000
+
+#: Bytes of a digest that are kept: enough for no two of 10^12 items to agree by chance.
+_DIGEST_BYTES = 16
+
+_TOLD = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a job will take, as far as headers, digests and the cache tell.
+
+    ``str`` of it is a table.
+
+    Attributes
+    ----------
+    items : int
+        All of them.
+    missing : int
+        Items that are ``None``, NaN or the like.
+    unreadable : dict of int to ItemError
+        By position, the error of each item that would fail before any call: not to be read, or of a length for which
+        the policy is ``"error"``.
+    skipped : int
+        Items that are not sent, because of their length.
+    padded : int
+        Items that are lengthened.
+    chunked : int
+        Items that are cut into several clips.
+    asynch : int
+        Items that go to the AsynchAPI.
+    distinct : int
+        Different items among those to be sent.
+    cached : int
+        Distinct items whose answer is in the cache, or whose upload can be asked for its result.
+    undecoded : int
+        Distinct items that would have to be decoded to tell whether they are cached; counted as to be paid.
+    calls : int
+        Calls to be paid, uploads included, if none has to be repeated.
+    audio_seconds : float
+        Seconds of audio to be paid, as ``max_audio_seconds`` counts them.
+    bytes : int
+        Bytes to be sent.
+    seconds : float
+        What the account's limits allow at best.
+    """
+
+    items: int
+    missing: int
+    unreadable: dict[int, ItemError] = field(repr=False)
+    skipped: int
+    padded: int
+    chunked: int
+    asynch: int
+    distinct: int
+    cached: int
+    undecoded: int
+    calls: int
+    audio_seconds: float
+    bytes: int
+    seconds: float
+
+    @property
+    def audio_minutes(self) -> float:
+        """Minutes of audio to be paid."""
+        return self.audio_seconds / 60
+
+    def __str__(self) -> str:
+        rows = [
+            ("items", f"{self.items:,}"),
+            *((f"  {name}", f"{getattr(self, name):,}") for name in ("missing", "skipped")),
+            ("  unreadable", f"{len(self.unreadable):,}"),
+            *((f"  {name}", f"{getattr(self, name):,}") for name in ("padded", "chunked", "asynch")),
+            ("distinct", f"{self.distinct:,}"),
+            ("  cached", f"{self.cached:,}"),
+            ("to be paid", ""),
+            ("  calls", f"{self.calls:,}"),
+            ("  audio", f"{self.audio_minutes:,.1f} min"),
+            ("  bytes", f"{self.bytes / 1e6:,.1f} MB"),
+            ("  at best", span(self.seconds)),
+        ]
+        width = max(len(value) for _, value in rows)
+        lines = [f"{name:<14}{value:>{width}}".rstrip() for name, value in rows]
+        if self.undecoded:
+            lines.append(f"{self.undecoded:,} must be decoded to tell whether they are cached: taken as to be paid.")
+        lines += [f"item {index}: {error}" for index, error in islice(self.unreadable.items(), _TOLD)]
+        if len(self.unreadable) > _TOLD:
+            lines.append(f"and {len(self.unreadable) - _TOLD:,} more in .unreadable")
+        return "\n".join(lines)
+
+
+class _Call(NamedTuple):
+    """A call that an item needs: what tells it from others, the seconds that are paid, the bytes that are sent."""
+
+    api: str
+    digest: str
+    seconds: float
+    size: int
+
+
+class _Need(NamedTuple):
+    """What an item needs; `sure` if its calls are exactly those that the job makes."""
+
+    calls: tuple[_Call, ...] = ()
+    padded: bool = False
+    sure: bool = True
+
+
+def estimate(items: Iterable[object], workshop: Workshop) -> Estimate:
+    """Tell what a job will take, without a call."""
+    settings = workshop.settings
+    need_of = _Needs(settings, len(workshop.discrete.body(b"")) if settings.payload == "multipart" else None)
+    counts: Counter[str] = Counter()
+    unreadable: dict[int, ItemError] = {}
+    seen: set[bytes] = set()
+    paid: set[bytes] = set()
+    calls = size = 0
+    seconds = 0.0
+    for index, item in enumerate(items):
+        counts["items"] += 1
+        try:
+            clip = open_clip(item, settings.sampling_rate)
+            need = None if clip is None else need_of(clip)
+        except ItemError as error:
+            # A copy: without the traceback, whose frames hold audio.
+            unreadable[index] = copy.copy(error)
+            continue
+        if need is None or not need.calls:
+            counts["missing" if need is None else "skipped"] += 1
+            continue
+        counts["padded"] += need.padded
+        counts["asynch"] += need.calls[0].api == "asynch"
+        counts["chunked"] += len(need.calls) > 1
+        keys = [_short(call.api, call.digest) for call in need.calls]
+        identity = keys[0] if len(keys) == 1 else _short(*map(bytes.hex, keys))
+        if identity in seen:
+            continue
+        seen.add(identity)
+        todo = [
+            (key, call)
+            for key, call in zip(keys, need.calls, strict=True)
+            if not (need.sure and _is_known(workshop, call))
+        ]
+        counts["cached"] += not todo
+        counts["undecoded"] += not need.sure
+        for key, call in todo:
+            if key not in paid:
+                paid.add(key)
+                calls, seconds, size = calls + 1, seconds + call.seconds, size + call.size
+    return Estimate(
+        items=counts["items"],
+        missing=counts["missing"],
+        unreadable=unreadable,
+        skipped=counts["skipped"],
+        padded=counts["padded"],
+        chunked=counts["chunked"],
+        asynch=counts["asynch"],
+        distinct=len(seen),
+        cached=counts["cached"],
+        undecoded=counts["undecoded"],
+        calls=calls,
+        audio_seconds=seconds,
+        bytes=size,
+        seconds=least_seconds(calls, _windows(settings)),
+    )
+
+
+def least_seconds(calls: int, windows: Iterable[Window]) -> float:
+    """Seconds from the first to the last of so many calls, if all windows are used as well as possible.
+
+    Each window says that a call is its length later, at least, than the one that is its count before. So the last
+    call is as late as the longest way back to the first; as the lengths divide one another, that way takes the
+    longest windows first.
+
+    Examples
+    --------
+    >>> from valence_integrations.engine._estimate import least_seconds, span
+    >>> from valence_integrations.limits import Policy
+    >>> from valence_integrations.settings import RateLimits
+    >>> span(least_seconds(100_000, Policy.of(RateLimits()).windows))
+    '9 d 9 h 9 min 9 s'
+    """
+    steps: list[tuple[int, float]] = []
+    for window in sorted(windows, key=lambda window: window.seconds):
+        count = window.count
+        if steps:
+            # No more fit into a longer window than the shorter ones let through.
+            fewer, shorter = steps[-1]
+            count = min(count, fewer * math.ceil(window.seconds / shorter))
+        steps.append((count, window.seconds))
+    seconds, before = 0.0, max(calls - 1, 0)
+    for count, length in reversed(steps):
+        seconds += before // count * length
+        before %= count
+    return seconds
+
+
+def span(seconds: float, units: int = 4) -> str:
+    """Write a time for people, with its `units` largest units.
+
+    Examples
+    --------
+    >>> from valence_integrations.engine._estimate import span
+    >>> span(97_385), span(97_385, 2)
+    ('1 d 3 h 3 min 5 s', '1 d 3 h')
+    """
+    left, parts = round(seconds), []
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if left >= length:
+            parts.append(f"{left // length} {name}")
+            left %= length
+    return " ".join(parts[:units]) or "0 s"
+
+
+class _Needs:
+    """Tells what a clip needs.
+
+    Where nothing has to be decoded (a WAV file that the service takes as it is, a waveform), the calls are known
+    exactly: their audio is prepared as the job would prepare it. Otherwise they come from the header, and the bytes of
+    the file stand for the item.
+    """
+
+    def __init__(self, settings: Settings, envelope: int | None) -> None:
+        self._settings = settings
+        self._envelope = envelope
+
+    def __call__(self, clip: Clip) -> _Need:
+        is_long, is_short = clip.duration > MAX_SECONDS, clip.duration < MIN_SECONDS
+        by_asynch = is_long and self._settings.long_audio == "asynch"
+        if clip.ready and not is_short and (by_asynch or not is_long):
+            size = _size(clip)
+            if by_asynch:
+                return _Need((_Call("asynch", _digest(clip), clip.duration, size),))
+            if size <= MAX_BYTES:
+                return _Need((self._discrete(_digest(clip), clip.duration, size),))
+        if is_long and self._settings.long_audio in ("skip", "error"):
+            # Said to be ready, it is planned by its header.
+            plan(replace(clip, ready=True), self._settings)
+            return _Need()
+        sampled = _sampled(clip)
+        return self._by_header(clip) if sampled is None else self._by_samples(sampled)
+
+    def _by_samples(self, clip: Clip) -> _Need:
+        todo = plan(clip, self._settings)
+        if todo.upload is not None:
+            data = todo.upload.wav()
+            return _Need((_Call("asynch", hashlib.sha256(data).hexdigest(), todo.duration, len(data)),))
+        calls = [
+            self._discrete(hashlib.sha256(part.wav).hexdigest(), part.seconds, len(part.wav)) for part in todo.parts
+        ]
+        return _Need(tuple(calls), todo.padded)
+
+    def _by_header(self, clip: Clip) -> _Need:
+        duration, settings = clip.duration, self._settings
+        sent = [duration]
+        is_short = duration < MIN_SECONDS
+        if is_short and settings.short_audio in ("skip", "error"):
+            plan(replace(clip, ready=True), settings)
+            return _Need()
+        if is_short:
+            turns = math.ceil(MIN_SECONDS / duration)
+            sent = [MIN_SECONDS if settings.short_audio == "pad" else turns * duration]
+        elif duration > MAX_SECONDS and settings.long_audio == "truncate":
+            duration = MAX_SECONDS
+            sent = [duration]
+        elif duration > MAX_SECONDS and settings.long_audio == "chunk":
+            number = max(math.ceil(duration / _CHUNK_SECONDS), 2)
+            sent = [duration / number] * number
+        digest = _digest(clip)
+        sizes = [wav.HEADER_SIZE + 2 * round(seconds * clip.rate) for seconds in sent]
+        if duration > MAX_SECONDS and settings.long_audio == "asynch":
+            return _Need((_Call("asynch", f"source {digest}", duration, sizes[0]),), sure=False)
+        calls = [
+            self._discrete(f"source {digest} {number}", duration / len(sent), size) for number, size in enumerate(sizes)
+        ]
+        return _Need(tuple(calls), is_short, sure=False)
+
+    def _discrete(self, digest: str, seconds: float, size: int) -> _Call:
+        return _Call("discrete", digest, seconds, _JSON_BYTES if self._envelope is None else self._envelope + size)
+
+
+def _sampled(clip: Clip) -> Clip | None:
+    """Return the clip with its samples at hand, if nothing has to be decoded for that."""
+    if isinstance(clip.source, np.ndarray):
+        return clip
+    if not clip.ready or not isinstance(clip.source, bytes):
+        return None
+    with wave.open(io.BytesIO(clip.source)) as file:
+        return replace(clip, ready=False, source=np.frombuffer(file.readframes(clip.frames), "<i2"))
+
+
+def _is_known(workshop: Workshop, call: _Call) -> bool:
+    """Whether a call is not to be paid."""
+    cache, settings = workshop.cache, workshop.settings
+    if cache is None:
+        return False
+    if cache.get(cache_key(settings, call.api, call.digest)) is not None:
+        return True
+    upload = cache.get(cache_key(settings, "upload", call.digest)) if call.api == "asynch" else None
+    return upload is not None and time.time() - upload["time"] <= KEPT_SECONDS
+
+
+def _windows(settings: Settings) -> Sequence[Window]:
+    """Windows of the settings; as asking the service would be a call, else those of the documented standard policy."""
+    if settings.limits is None:
+        return ()
+    return Policy.of(settings.limits if isinstance(settings.limits, RateLimits) else RateLimits()).windows
+
+
+def _size(clip: Clip) -> int:
+    assert not isinstance(clip.source, np.ndarray)
+    return len(clip.source) if isinstance(clip.source, bytes) else clip.source.stat().st_size
+
+
+def _digest(clip: Clip) -> str:
+    """SHA-256 of a clip's file, as `_job` tells it."""
+    digest = hashlib.sha256()
+    for block in _file_blocks(clip):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _file_blocks(clip: Clip) -> Iterator[bytes]:
+    assert not isinstance(clip.source, np.ndarray)
+    if isinstance(clip.source, bytes):
+        yield clip.source
+        return
+    with clip.source.open("rb") as file:
+        while block := file.read(2**20):
+            yield block
+
+
+def _short(*names: str) -> bytes:
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=_DIGEST_BYTES).digest()

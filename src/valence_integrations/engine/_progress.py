@@ -1,0 +1,229 @@
+"""How far a job is: counted as its items are done, and shown."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from valence_integrations.engine._estimate import least_seconds, span
+from valence_integrations.engine._job import Outcome
+from valence_integrations.engine._stats import Stats
+from valence_integrations.limits import Window
+
+__all__ = ["Progress"]
+
+#: Seconds between two lines in a log, and between two states of a bar.
+_LOG_SECONDS, _BAR_SECONDS = 30.0, 0.1
+
+#: How much an item counts less than the next one for the speed: it is that of the last hundred or so.
+_MEMORY = 0.99
+
+#: Seconds to wait for the threads that are about to report their last item.
+_REPORT_SECONDS = 1.0
+
+_DAY = 86_400
+
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
+_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
+
+
+class Progress:
+    """Counts the items of a job as they are done, in whatever order and thread.
+
+    Parameters
+    ----------
+    total : int or None
+        Items, if it is known.
+    stats : Stats
+        Counters of the engine.
+    windows : callable
+        Gives the limits for the calls, as far as they are known.
+    show : bool
+        Whether there is to be a bar, or, in a log, a line now and then.
+    clock : callable, optional
+        Monotonic seconds.
+
+    Attributes
+    ----------
+    done, cached, failed : int
+        Items that are done; those of them that were not paid, and those that failed.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        stats: Stats,
+        *,
+        windows: Callable[[], Sequence[Window]] = lambda: (),
+        show: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total = total
+        self.done = self.cached = self.failed = 0
+        self._stats = stats
+        self._windows = windows
+        self._clock = clock
+        self._before = stats.as_dict()
+        self._begun = self._last_time = clock()
+        self._last_calls = stats.calls
+        self._recent_items = self._recent_seconds = self._recent_calls = 0.0
+        self._open = 0
+        self._changed = threading.Condition()
+        self._bar = _bar(self) if show else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the job began."""
+        return self._clock() - self._begun
+
+    @property
+    def speed(self) -> float | None:
+        """Items a second, over the last hundred or so; at the end, None: over all of them."""
+        return self._recent_items / self._recent_seconds if self._recent_seconds and self.done != self.total else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the job is done, by its speed or by the limits, whichever is longer.
+
+        Limits let a job begin faster than it can go on, so the speed alone would promise too much.
+        """
+        if self.total is None or not self.done:
+            return None
+        items = self.total - self.done
+        # Until there is better knowledge, an item is a call.
+        calls = math.ceil(items * (self._recent_calls + 1) / (self._recent_items + 1))
+        windows = self._windows()
+        return max(
+            items * self._recent_seconds / self._recent_items,
+            least_seconds(calls, windows),
+            least_seconds(self.made("calls") + calls, windows) - self.elapsed,
+        )
+
+    def made(self, counter: str) -> int:
+        """Tell how much a counter of the engine has grown since the job began."""
+        return int(getattr(self._stats, counter) - self._before[counter])
+
+    def summary(self) -> str:
+        """All counts, in a line for the log."""
+        total = "" if self.total is None else f" of {self.total}"
+        made = f"{self.made('calls')} calls, {self.made('retries')} retries, {self.made('rate_limited')} answers of 429"
+        items = f"{self.done}{total} items done in {self.elapsed:.1f} s, {self.cached} cached, {self.failed} failed"
+        return f"{items}; {made}"
+
+    def interrupted(self, unanswered: int, *, kept: bool) -> str:
+        """Say how far an interrupted job is, and what becomes of that.
+
+        Parameters
+        ----------
+        unanswered : int
+            Calls under way that were not waited for.
+        kept : bool
+            Whether answers outlive the job.
+        """
+        total = "" if self.total is None else f" of {self.total:,}"
+        message = f"interrupted: {self.done:,}{total} items are done; "
+        if not kept:
+            return f"{message}with cache=False their answers are not kept, and running again pays for them again."
+        but = f" (but for {unanswered} calls that were still under way)" if unanswered else ""
+        return f"{message}what is paid is in the cache{but}, so running the same again goes on from there."
+
+    def watch(self, outcome: Outcome) -> Outcome:
+        """Count an item when it is done."""
+        with self._changed:
+            self._open += 1
+        outcome.add_done_callback(self._report)
+        return outcome
+
+    def finish(self) -> None:
+        """Wait until every item that is done is counted: a future tells those who wait for it first."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open, _REPORT_SECONDS)
+
+    def close(self) -> None:
+        """Show nothing more."""
+        with self._changed:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
+    def _report(self, outcome: Outcome) -> None:
+        prediction = None if outcome.cancelled() or outcome.exception() else outcome.result()
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+            if prediction is None:
+                return
+            self.done += 1
+            self.cached += prediction.cached
+            self.failed += prediction.error is not None
+            self._learn()
+            if self._bar is not None:
+                self._bar.update()
+
+    def _learn(self) -> None:
+        now, calls = self._clock(), self._stats.calls
+        self._recent_items = self._recent_items * _MEMORY + 1
+        self._recent_seconds = self._recent_seconds * _MEMORY + now - self._last_time
+        self._recent_calls = self._recent_calls * _MEMORY + calls - self._last_calls
+        self._last_time, self._last_calls = now, calls
+
+    def __str__(self) -> str:
+        return f"cached={self.cached}, failed={self.failed}, retried={self.made('retries')}"
+
+
+def _bar(progress: Progress) -> Any:
+    """Make the bar that fits a terminal, a notebook or a log."""
+    from tqdm.auto import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        """Shows what the job tells, where tqdm would guess."""
+
+        monitor_interval = 0
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            shown = {"rate": progress.speed, "postfix": str(progress), "left": _time(progress.seconds_left)}
+            return {**super().format_dict, **shown}
+
+    in_log = _is_log(sys.stderr)
+    return Bar(
+        desc="emotions",
+        total=progress.total,
+        unit="clip",
+        bar_format=_LINE if in_log else _BAR,
+        file=_Lines(sys.stderr) if in_log else sys.stderr,
+        mininterval=_LOG_SECONDS if in_log else _BAR_SECONDS,
+        miniters=1,
+        position=0 if in_log else None,
+    )
+
+
+def _time(seconds: float | None) -> str:
+    from tqdm import tqdm
+
+    if seconds is None:
+        return "?"
+    return span(seconds, 2) if seconds >= _DAY else tqdm.format_interval(seconds)
+
+
+def _is_log(stream: TextIO) -> bool:
+    """Whether what is written stays as it is: a file or a pipe, but no terminal and no notebook."""
+    return not stream.isatty() and not type(stream).__module__.startswith("ipykernel")
+
+
+class _Lines:
+    """Makes each state of a bar a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
