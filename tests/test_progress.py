@@ -242,6 +242,7 @@ class TestLog:
         ]
 
     def test_a_job_that_stops(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, "valence_integrations")
         engine = make_engine(max_calls=1)
         with pytest.raises(errors.BudgetExceededError):
             engine.predict_many(clips(8))
@@ -250,6 +251,7 @@ class TestLog:
         assert re.search(r"; \d of 8 items done in N s, 0 cached, 0 failed; 1 calls, 0 retries,", line)
 
     def test_a_source_that_fails(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, "valence_integrations")
         with pytest.raises(RuntimeError):
             engine.predict_many(exec("raise RuntimeError('secret')") for _ in range(1))
         (line,) = self.lines(caplog)
@@ -362,6 +364,7 @@ class TestInterrupts:
             yield from clips(2)
             raise KeyboardInterrupt
 
+        caplog.set_level(logging.WARNING)
         with pytest.raises(KeyboardInterrupt, match=r"^interrupted: \d items are done; what is paid is in the cache"):
             make_engine().predict_many(items())  # type: ignore[arg-type]
         (record,) = caplog.records

@@ -283,14 +283,14 @@ class Job:
                 self._workshop.spend(size, seconds)
                 try:
                     said = send()
-                except Exception as error:
+                except errors.ValenceError as error:
+                    _log.info("a call failed: %s: %s", type(error).__name__, error)
                     self._workshop.went_wrong(error)
                     raise
                 self._workshop.went_well()
                 return said
 
         def failed(error: Exception) -> None:
-            _log.info("a call failed: %s: %s", type(error).__name__, error)
             if isinstance(error, errors.RateLimitError):
                 self._stats.add(rate_limited=1)
             elif was_billed_perhaps(error):
