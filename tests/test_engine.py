@@ -6,6 +6,8 @@ import logging
 import math
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -447,7 +449,45 @@ def predict_in_a_process(url: str, items: list[bytes]) -> tuple[list[dict[str, f
         return [p.scores for p in engine.predict_many(items)], engine.stats.calls
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from valence_integrations import Engine, Settings
+
+engine = Engine(Settings(base_url=sys.argv[1], api_key="sandbox-key", concurrency=3))
+engine.predict_many(sorted(Path(sys.argv[2]).glob("*.wav")))
+"""
+
+
 class TestProcesses:
+    def test_many_faults_lose_no_row_and_cost_few_calls(self, make_engine: MakeEngine) -> None:
+        items = voices(400)
+        faults = Faults(server_error=0.05, drop=0.02, truncate=0.01, hang=0.003)
+        with Sandbox(faults=faults) as shaky:
+            engine = make_engine(base_url=shaky.url, concurrency=16, timeout=(2.0, 0.5))
+            predictions = engine.predict_many(items)
+            assert 400 < shaky.calls <= 1.15 * 400
+            assert engine.stats.calls == shaky.calls
+        assert [p.scores for p in predictions] == [p.scores for p in make_engine().predict_many(items)]
+
+    def test_a_killed_job_pays_only_for_the_rest(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+        for number, data in enumerate(voices(40)):
+            (tmp_path / f"{number:02}.wav").write_bytes(data)
+        with Sandbox(latency=0.05) as slow:
+            job = subprocess.Popen([sys.executable, "-c", KILLED, slow.url, str(tmp_path)])
+            deadline = time.monotonic() + 60
+            while slow.answered < 12 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            job.kill()
+            job.wait(30)
+            time.sleep(0.2)
+            paid = slow.calls
+            predictions = make_engine(base_url=slow.url).predict_many(sorted(tmp_path.glob("*.wav")))
+            kept = [p.cached for p in predictions].count(True)
+            assert 12 - 3 <= kept <= paid < 40
+            assert paid - kept <= 3, "only calls that were under way are lost"
+            assert slow.calls == paid + 40 - kept
+
     def test_four_processes_pay_for_each_clip_once(self) -> None:
         items = voices(12)
         with Sandbox(latency=0.05) as slow, multiprocessing.get_context("spawn").Pool(4) as pool:
