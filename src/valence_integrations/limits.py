@@ -8,7 +8,6 @@ permits that are out, and a hold after a 429 stand in one SQLite file for each k
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import os
 import sqlite3
@@ -16,6 +15,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -186,8 +186,8 @@ class Ledger:
             held, out, number, last = run(_STATE).fetchone()
             if held > now:
                 return 0, min(held - now, MAX_HOLD_SECONDS)
-            if out >= concurrency and not self._reclaim(run, concurrency, now):
-                return 0, _OTHERS_SECONDS
+            if out >= concurrency and (wait := self._reclaim(run, concurrency, now)):
+                return 0, wait
             if last > now + 2 * _AHEAD_SECONDS:  # the clock went back
                 run("UPDATE starts SET at = ? WHERE at > ?", (now, now))
                 last = now
@@ -232,14 +232,18 @@ class Ledger:
         return float(row[0]) + seconds if row else 0.0
 
     @staticmethod
-    def _reclaim(run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> bool:
-        """Take back the permits of processes that are gone; return whether one is free now."""
-        leases = run("SELECT DISTINCT pid FROM leases").fetchall()
+    def _reclaim(run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
+        """Take back the permits of processes that are gone; return 0 if one is free now, else when to look again."""
         run("DELETE FROM leases WHERE until < ?", (now,))
-        for pid in (pid for (pid,) in leases if not is_alive(pid)):
-            run("DELETE FROM leases WHERE pid = ?", (pid,))
+        pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {os.getpid()}
+        for pid in pids:
+            if not is_alive(pid):
+                run("DELETE FROM leases WHERE pid = ?", (pid,))
         (left,) = run("SELECT count(*) FROM leases").fetchone()
-        return bool(left < concurrency)
+        if left < concurrency:
+            return 0.0
+        # Only this process's own threads tell when they give one back.
+        return _OTHERS_SECONDS if pids else _LOOK_AGAIN_SECONDS
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -284,8 +288,6 @@ class Limiter:
         Permits out at once.
     windows : tuple of Window
         The policy, as it is known.
-    waiting : int
-        Threads of this process that wait for a permit.
     """
 
     def __init__(
@@ -298,15 +300,18 @@ class Limiter:
         self.concurrency = concurrency or policy.concurrency or DEFAULT_CONCURRENCY
         self.clock = ledger.clock
         self.windows = policy.windows
-        self.waiting = 0
         self._ledger = ledger
         self._refresh = refresh
-        self._tickets = itertools.count()
-        self._served = 0
-        self._changed = threading.Condition()
+        self._queue: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
         self._jitter = _FIRST_JITTER_SECONDS
         self._stretch = 1.0
         self._calm = 0
+
+    @property
+    def waiting(self) -> int:
+        """Threads of this process that wait for a permit."""
+        return len(self._queue)
 
     @contextmanager
     def permit(self, stopped: Callable[[], bool]) -> Iterator[float]:
@@ -328,8 +333,7 @@ class Limiter:
             yield self.clock() - begun
         finally:
             self._ledger.give_back(permit)
-            with self._changed:
-                self._changed.notify_all()
+            self._call_next()
 
     def hold(self, seconds: float) -> float:
         """Give out no permit for a while, after the service has asked for it; return how long, in seconds."""
@@ -346,21 +350,30 @@ class Limiter:
 
     def _in_turn(self, stopped: Callable[[], bool]) -> tuple[int, float]:
         """Wait behind those who came before, then for the ledger."""
-        with self._changed:
-            ticket = next(self._tickets)
-            self.waiting += 1
-            self._changed.wait_for(lambda: self._served == ticket)
-            try:
-                while not stopped():
-                    permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
-                    if permit:
-                        return permit, when
-                    self._changed.wait(min(when, _LOOK_AGAIN_SECONDS))
-                raise StoppedError
-            finally:
-                self.waiting -= 1
-                self._served += 1
-                self._changed.notify_all()
+        called = threading.Event()
+        with self._lock:
+            self._queue.append(called)
+            is_first = self._queue[0] is called
+        try:
+            if not is_first:
+                called.wait()
+            while not stopped():
+                called.clear()
+                permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
+                if permit:
+                    return permit, when
+                called.wait(min(when, _LOOK_AGAIN_SECONDS))
+            raise StoppedError
+        finally:
+            with self._lock:
+                self._queue.popleft()
+            self._call_next()
+
+    def _call_next(self) -> None:
+        """Let the first in the queue look again; it alone, as waking a thread is not free."""
+        with self._lock:
+            if self._queue:
+                self._queue[0].set()
 
     def length_of(self, seconds: float) -> float:
         """Length in seconds that a window of the policy is given."""
