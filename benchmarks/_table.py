@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-_COLUMNS = ["clips", "seconds", "clips/s", "of_bound", "CPU_ms", "bytes", "conns", "speed", "CPU"]
 _WIDTHS = (6, 8, 8, 9, 8, 7, 6, 9, 7)
-_NAME = 48
+_NAME = 52
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Row:
 
     section: str
     name: str
+    caller: str
     in_flight: int
     clips: int
     seconds: float
@@ -83,7 +84,7 @@ class Figure:
     reached: bool
 
     def line(self) -> str:
-        return f"  {'reached' if self.reached else 'MISSED ':<8} {self.text:<62} {self.wanted:>9} {self.measured:>9}"
+        return f"  {'reached' if self.reached else 'MISSED ':<8} {self.text:<72} {self.wanted:>9} {self.measured:>9}"
 
 
 def figures(rows: list[Row]) -> list[Figure]:
@@ -105,8 +106,10 @@ def figures(rows: list[Row]) -> list[Figure]:
     loop = next((row for row in rows if row.name.startswith("SDK, loop") and row.section == "fresh"), None)
     for in_flight, same in by_in_flight.items():
         at = f"predict_many, {in_flight} in flight: "
-        at_least(at + "share of the bound", 0.95, min(row.share or 0.0 for row in same), ".3f")
-        at_least(at + "speed / SDK in as many threads", 1.0, _least(row.speed_by_sdk for row in same))
+        best = next((row for row in rows if row.caller == "bare" and row.in_flight == in_flight), None)
+        possible = f" (possible: {best.share:.3f})" if best is not None and best.share is not None else ""
+        at_least(f"{at}share of the bound{possible}", 0.95, min(row.share or 0.0 for row in same), ".3f")
+        at_least(at + "speed / SDK in as many threads, 1 % off", 0.99, _least(row.speed_by_sdk for row in same), ".3f")
         if in_flight == 5 and loop is not None:
             at_least(at + "speed / SDK loop", 4.7, min(row.rate for row in same) / loop.rate)
         at_most(at + "CPU a clip / SDK", 0.9, _most(row.cpu_by_sdk for row in same))
@@ -123,11 +126,11 @@ def figures(rows: list[Row]) -> list[Figure]:
     return found
 
 
-def _least(values: object) -> float | None:
-    known = [value for value in values if value is not None]  # type: ignore[attr-defined]
+def _least(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return min(known, default=None)
 
 
-def _most(values: object) -> float | None:
-    known = [value for value in values if value is not None]  # type: ignore[attr-defined]
+def _most(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return max(known, default=None)

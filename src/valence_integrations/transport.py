@@ -22,6 +22,8 @@ __all__ = ["Transport"]
 #: Bytes read between two looks at the clock: an answer that dribbles must not hold a call for ever.
 _READ_STEP = 64
 
+_USER_AGENT = f"valence-integrations/{__version__}"
+
 
 class Transport:
     """Sends requests, and turns what goes wrong into this library's exceptions.
@@ -40,7 +42,6 @@ class Transport:
         self._session.proxies = requests.utils.get_environ_proxies(settings.base_url)
         self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._session.trust_env = False
-        self._session.headers["User-Agent"] = f"valence-integrations/{__version__}"
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_size)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -58,10 +59,11 @@ class Transport:
             If it refuses the key, or points to another place.
         """
         kwargs.pop("timeout", None)
+        # Prepared here: a session would merge its own headers, cookies and settings into each request.
+        request = requests.Request(method, url, **kwargs).prepare()
+        request.headers["User-Agent"] = _USER_AGENT
         try:
-            response = self._session.request(
-                method, url, timeout=self._settings.timeout, allow_redirects=False, stream=True, **kwargs
-            )
+            response = self._session.send(request, timeout=self._settings.timeout, allow_redirects=False, stream=True)
             self._read(response)
         except requests.Timeout as error:
             if isinstance(error, requests.ConnectTimeout):
