@@ -1,11 +1,12 @@
 # make demo   annotate the example clips through the embedded sandbox: no key, no network but the package index
 # make test   run all tests
 # make check  lint, format, types, layers, docs
+# make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test check bench docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -19,6 +20,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) docs
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench.py
 
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
