@@ -129,7 +129,8 @@ def _table(rows: Any) -> pa.Table | None:
     if hasattr(rows, "iloc") and hasattr(rows, "columns"):
         return pa.Table.from_pandas(rows, preserve_index=False)
     if hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
-        return rows.to_arrow()
+        # Taken row by row: before polars 2, the structs of a slice go into arrow with the wrong length.
+        return rows[np.arange(len(rows))].to_arrow()
     return None
 
 
