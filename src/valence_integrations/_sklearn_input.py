@@ -31,11 +31,14 @@ class Column:
         The column as a two-dimensional thing, of which scikit-learn counts and names the features.
     bare : bool
         Whether X itself has one dimension; its name, if it has one, is then not compared with the one that fit saw.
+    name : str or None
+        Name of a bare X, of which scikit-learn does not know.
     """
 
     items: Sequence[object]
     table: Any
     bare: bool = False
+    name: str | None = None
 
 
 def read_column(X: Any) -> Column | None:
@@ -52,7 +55,7 @@ def read_column(X: Any) -> Column | None:
         raise TypeError(f"X must be a column of items, such as a list of paths, not one {type(X).__name__}: give [X].")
     if hasattr(X, "to_frame"):
         named = isinstance(X.name, str) and X.name != ""
-        return _bare(list(X), X.to_frame() if named else None)
+        return _bare(list(X), X.name if named else None)
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         return _from_frame(X)
     if hasattr(X, "column_name") and type(getattr(X, "features", None)).__name__ == "Audio":
@@ -67,9 +70,9 @@ def read_column(X: Any) -> Column | None:
     )
 
 
-def _bare(items: list[object], table: Any = None) -> Column:
+def _bare(items: list[object], name: str | None = None) -> Column:
     _refuse_numbers(items)
-    return Column(items, np.empty((len(items), 1), dtype=object) if table is None else table, bare=True)
+    return Column(items, np.empty((len(items), 1), dtype=object), bare=True, name=name)
 
 
 def _from_frame(X: Any) -> Column | None:

@@ -253,6 +253,8 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
             return self._waveforms(X, reset=reset)
         if reset or not column.bare:
             validate_data(self, column.table, reset=reset, skip_check_array=True)
+            if column.name is not None:
+                self.feature_names_in_ = np.array([column.name], dtype=object)
         elif self.n_features_in_ != 1:
             raise ValueError(
                 f"X is a column of items, but fit saw one waveform of {self.n_features_in_} samples a row: "
