@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from valence_integrations.engine import Engine, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
-from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.settings import DEFAULT_CONCURRENCY, LongAudio, OnError, Settings, ShortAudio, check_choice
 
 if TYPE_CHECKING:
     import os
@@ -55,9 +55,6 @@ _ANSWER_SETTINGS = (
 #: Live calls made one by one before it is said that they could be made side by side.
 _CALLS_UNTIL_HINT = 30
 _single_calls = itertools.count(1)
-
-#: Calls under way at once, where neither a setting nor the account tells.
-_CALLS = 5
 
 
 class ValenceAnnotator:
@@ -361,7 +358,7 @@ def annotate_dataset(ds: T, audio_column: str = "audio", prefix: str = "emotion"
     except ImportError as error:
         raise MissingDependencyError.of("annotate_dataset", "datasets") from error
 
-    calls = annotator.engine.settings.concurrency or _CALLS
+    calls = annotator.engine.settings.concurrency or DEFAULT_CONCURRENCY
     return map_dataset(ds, annotator, audio_column, annotator._types(), calls)  # type: ignore[no-any-return]
 
 

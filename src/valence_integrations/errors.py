@@ -176,7 +176,20 @@ class BadRequestError(CallError):
     """The service refused the request (4xx)."""
 
 
-class RateLimitError(CallError):
+class _AskedToWaitError(CallError):
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        error_code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, error_code=error_code)
+        self.retry_after = retry_after
+
+
+class RateLimitError(_AskedToWaitError):
     """The service answered 429: too many calls.
 
     Attributes
@@ -185,19 +198,8 @@ class RateLimitError(CallError):
         Seconds that the service asked to wait.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int | None = None,
-        error_code: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, status_code=status_code, error_code=error_code)
-        self.retry_after = retry_after
 
-
-class ServerError(CallError):
+class ServerError(_AskedToWaitError):
     """The service failed (5xx).
 
     Attributes
@@ -205,17 +207,6 @@ class ServerError(CallError):
     retry_after : float or None
         Seconds that the service asked to wait.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int | None = None,
-        error_code: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, status_code=status_code, error_code=error_code)
-        self.retry_after = retry_after
 
 
 class NetworkError(CallError):

@@ -23,14 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from valence_integrations._sqlite import close_in, connect, is_alive
-from valence_integrations.settings import RateLimits
+from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits
 
 __all__ = ["Ledger", "Limiter", "Policy", "StoppedError", "Window", "ledger_path"]
 
 _log = logging.getLogger("valence_integrations")
-
-#: Concurrent calls if the account's policy does not tell: that of the service's documented standard policy.
-DEFAULT_CONCURRENCY = 5
 
 #: A Retry-After above this is not waited for.
 MAX_HOLD_SECONDS = 120.0

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 from valence_integrations.errors import MissingKeyError, SettingsError
 
-__all__ = ["DEFAULT_BASE_URL", "EMOTIONS", "RateLimits", "Settings"]
+__all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", "Settings"]
 
 #: Where the service lives [vendor's quickstart].
 DEFAULT_BASE_URL = "https://api.getvalenceai.com"
+
+#: Concurrent calls if the account's policy does not tell: that of the service's documented standard policy.
+DEFAULT_CONCURRENCY = 5
 
 #: The emotions of each model of the vendor [SDK 1.0.0], in alphabetical order.
 EMOTIONS: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +62,7 @@ class RateLimits:
     requests_per_hour: int | None = 1_000
     requests_per_day: int | None = 10_000
     burst_limit: int | None = 20
-    max_concurrent_requests: int | None = 5
+    max_concurrent_requests: int | None = DEFAULT_CONCURRENCY
 
     def __post_init__(self) -> None:
         for spec in fields(self):

@@ -21,9 +21,8 @@ from valence_integrations.engine._progress import Progress
 from valence_integrations.engine._stats import Stats
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.errors import BatchError, SettingsError, ValenceError
-from valence_integrations.limits import DEFAULT_CONCURRENCY
 from valence_integrations.results import EmotionPrediction
-from valence_integrations.settings import OnError, Settings, check_choice
+from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice
 
 __all__ = ["Engine", "Estimate", "Stats"]
 

@@ -13,9 +13,9 @@ from valence_integrations.cache import ResultCache, cache_directory, state_direc
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
-from valence_integrations.limits import DEFAULT_CONCURRENCY, Ledger, Limiter, Policy, Window, ledger_path
+from valence_integrations.limits import Ledger, Limiter, Policy, Window, ledger_path
 from valence_integrations.retry import is_outage
-from valence_integrations.settings import RateLimits, Settings
+from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings
 from valence_integrations.transport import Transport
 
 _log = logging.getLogger("valence_integrations")
