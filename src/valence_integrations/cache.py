@@ -215,6 +215,7 @@ def _pruned(connection: sqlite3.Connection) -> sqlite3.Connection:
         (count,) = connection.execute("SELECT count(*) FROM answers").fetchone()
         surplus = count - int(count * float(megabytes) * 1e6 / size) if size else 0
         if surplus > 0:
-            oldest = "SELECT key FROM answers ORDER BY created LIMIT ?"
-            connection.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (surplus,))  # noqa: S608
+            connection.execute(
+                "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY created LIMIT ?)", (surplus,)
+            )
     return connection

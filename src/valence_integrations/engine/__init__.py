@@ -239,7 +239,7 @@ class Engine:
         return {"settings": self.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["settings"])  # type: ignore[misc]
+        Engine.__init__(self, state["settings"])
 
     def __copy__(self) -> Engine:
         return self
