@@ -2,11 +2,12 @@
 # make test   run all tests
 # make check  lint, format, types, layers, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
+# make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test check bench stress docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -23,6 +24,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
+
+stress: $(VENV)/.dev
+	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)
 
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
