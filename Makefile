@@ -5,14 +5,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test browser check bench docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
+
+# The tests open the report in a browser: the one that is there, else Debian's Chromium.
+browser: $(VENV)/.dev
+	$(BIN)/python tests/browser.py || \
+	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install --yes -qq chromium; }
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -73,8 +75,9 @@ class Browser:
         return said["result"].get("value")
 
     def press(self, key: str) -> None:
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r")}[key]
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[key])
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text)
 
     def picture(self, path: Path) -> None:
         said = self.call("Page.captureScreenshot", captureBeyondViewport=True)
@@ -119,17 +122,30 @@ def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
                     socket.close()
             finally:
                 process.terminate()
-                process.communicate(timeout=PATIENCE)
+                process.wait(timeout=PATIENCE)
 
 
 def _tab(process: subprocess.Popen[str]) -> str:
     """Address of the browser's first tab: it says where it listens."""
-    import requests
-
     assert process.stderr is not None
+    said = []
+    impatience = threading.Timer(PATIENCE, process.kill)
+    impatience.start()
     for line in process.stderr:
+        said.append(line)
         if line.startswith("DevTools listening on "):
+            impatience.cancel()
+            # What it says later must not fill the pipe.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
             host = line.split("/")[2]
             tabs = requests.get(f"http://{host}/json/list", timeout=PATIENCE).json()
             return next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-    raise RuntimeError(f"The browser ended at once: {process.wait()}")
+    impatience.cancel()
+    raise RuntimeError(f"The browser did not start: {''.join(said[-5:])}")
+
+
+if __name__ == "__main__":
+    try:
+        print(find_browser())
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from None

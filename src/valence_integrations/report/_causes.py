@@ -79,8 +79,10 @@ def message_of(error: Exception, name: str) -> str:
 
 
 def cause_of(message: str) -> Cause:
-    """Cause of a message; an unknown message is one of its own, whatever its numbers and names are."""
-    for beginning, cause in _KNOWN.items():
-        if re.match(beginning, message):
-            return cause
+    """Cause of a message; an unknown message is one of its own, whatever its numbers are."""
+    # In front of what is known may be what the message calls its item.
+    matches = ((re.search(rf"(?:^|: )(?:{begins})", message), cause) for begins, cause in _KNOWN.items())
+    found = [(match.start(), cause) for match, cause in matches if match]
+    if found:
+        return min(found, key=lambda pair: pair[0])[1]
     return Cause(re.sub(r"\d[\d.]*", "…", message), "The message says what to do.")

@@ -15,6 +15,7 @@ from valence_integrations.report._table import (
     more,
     percent,
     table,
+    tail,
 )
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import Settings
@@ -141,13 +142,13 @@ def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
     return tag(
         "figure",
         tag("h3", item_cell(name)),
-        strip(pieces, name[-80:]),
+        strip(pieces, tail(name)),
         tag("div", tag("span", "0:00"), tag("span", clock(end)), class_="ticks", aria_hidden="true"),
         tag("figcaption", f"{said(stretches)}.{fine}"),
         folded(
             f"Table of {len(pieces)} stretches",
             table(
-                f"Timeline of {name[-80:]}",
+                f"Timeline of {tail(name)}",
                 ["From#", "To#", "Emotion", "Confidence#"],
                 [
                     (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from valence_integrations._html import Html, tag
 from valence_integrations._pictures import bar
 
-__all__ = ["bar_cell", "folded", "item_cell", "message_cell", "more", "percent", "table"]
+__all__ = ["bar_cell", "folded", "item_cell", "message_cell", "more", "percent", "table", "tail"]
 
 #: Longest text in a cell, in characters: names and messages come from elsewhere.
 _LONGEST = 240
@@ -77,7 +77,12 @@ def more(count: int, where: str) -> Html | None:
 
 def item_cell(name: str) -> Html:
     """Name of an item, as it was given; of a very long one its end. Its direction of writing stays within it."""
-    return tag("bdi", name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}", class_="name")
+    return tag("bdi", tail(name, _LONGEST), class_="name")
+
+
+def tail(name: str, longest: int = 80) -> str:
+    """Name, or its end, which tells more than its beginning."""
+    return name if len(name) <= longest else f"…{name[-longest:]}"
 
 
 def message_cell(message: str) -> str:

@@ -209,6 +209,11 @@ class EmotionPrediction:
         file : str or path
             The recording's name in the RTTM file; by custom without folders and suffix.
 
+        Raises
+        ------
+        ValueError
+            If `file` is empty.
+
         Examples
         --------
         >>> from valence_integrations import EmotionPrediction, EmotionSegment

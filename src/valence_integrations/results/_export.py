@@ -107,8 +107,11 @@ def _quoted(text: str) -> str:
 
 def rttm(prediction: EmotionPrediction, file: str | os.PathLike[str]) -> str:
     """Write SPEAKER lines: type, file, channel, start, duration, -, -, name, confidence, -."""
+    name = _word(os.fsdecode(file).strip())
+    if not name:
+        raise ValueError("file must be the recording's name, and not empty: RTTM tells recordings apart by it.")
     return "".join(
-        f"SPEAKER {_word(os.fsdecode(file))} 1 {segment.start:.3f} {segment.end - segment.start:.3f} "
+        f"SPEAKER {name} 1 {segment.start:.3f} {segment.end - segment.start:.3f} "
         f"<NA> <NA> {_word(segment.emotion)} {segment.confidence:.3f} <NA>\n"
         for segment in _with_emotion(prediction)
     )
