@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
 
 from valence_integrations import EmotionSegment
 from valence_integrations._html import tag
+from valence_integrations._palette import contrast
 from valence_integrations._pictures import Cell, bar, clock, coarser, merged, said, strip
 
 
@@ -69,6 +71,11 @@ def test_a_strip_says_what_it_shows() -> None:
 def test_words_name_the_five_most_frequent_emotions() -> None:
     pieces = [Cell(10 * i, 10 * i + 9 - i, name, 0.5) for i, name in enumerate("abcdefg")]
     assert said(pieces) == "a 21%, b 19%, c 17%, d 14%, e 12%, others 17% of 0:42"
+
+
+def test_the_line_around_what_is_coloured_is_seen_on_every_page() -> None:
+    (line,) = set(re.findall(r"0 0 0 1px (#[0-9a-f]{6})", bar(0.5, "happy")))
+    assert min(contrast(line, page) for page in ("#ffffff", "#f5f6f8", "#14171c", "#000000")) >= 3
 
 
 @pytest.mark.parametrize(("share", "width"), [(0.5, "50.0%"), (1.7, "100.0%"), (-0.2, "0.0%")])
