@@ -1,4 +1,4 @@
-"""Exports are read back by the tools they are for: audformat, Praat itself, pyannote."""
+"""Exports are read back: by audformat, by Praat itself, and by a strict reader of RTTM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import parselmouth
 import pytest
-from pyannote.database.util import load_rttm
 
 from valence_integrations import EmotionPrediction, EmotionSegment, Engine, errors
 from valence_integrations.results import to_frame
@@ -126,14 +125,20 @@ class TestTextGrid:
 
 
 class TestRttm:
-    def test_pyannote_reads_it(self, tmp_path: Path) -> None:
-        path = tmp_path / "calls.rttm"
-        path.write_text(CALL.to_rttm("my call") + SHORT.to_rttm("greeting"), encoding="utf-8")
-        calls = load_rttm(path)
-        assert sorted(calls) == ["greeting", "my_call"]
-        assert [(turn.start, turn.end, label) for turn, _, label in calls["my_call"].itertracks(yield_label=True)] == [
-            (0.0, 5.0, "calm"),
-            (12.5, 17.25, 'very_"angry"'),
+    def read(self, text: str) -> list[tuple[str, float, float, str, float]]:
+        """Read recording, start, duration, name and confidence of SPEAKER lines [NIST RT-09, appendix A]."""
+        turns = []
+        for line in text.splitlines():
+            kind, file, channel, start, duration, ortho, stype, name, confidence, slat = line.split(" ")
+            assert (kind, channel, ortho, stype, slat) == ("SPEAKER", "1", "<NA>", "<NA>", "<NA>")
+            turns.append((file, float(start), float(duration), name, float(confidence)))
+        return turns
+
+    def test_it_can_be_read(self) -> None:
+        assert self.read(CALL.to_rttm(" my\tcall") + SHORT.to_rttm(Path("greeting"))) == [
+            ("my_call", 0.0, 5.0, "calm", 0.61),
+            ("my_call", 12.5, 4.75, 'very_"angry"', 0.9),
+            ("greeting", 0.0, 6.0, "happy", 0.78),
         ]
 
     def test_fields_are_those_of_nist(self) -> None:

@@ -374,7 +374,9 @@ class TestTheFile:
             write_report(tmp_path / "folder", [])
         assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "report.html"]
 
-    @pytest.mark.parametrize("item", [clip("sad", 0.5), ("a", "sad"), ("a", clip("sad", 0.5), 1), "ab"])
+    @pytest.mark.parametrize(
+        "item", [clip("sad", 0.5), ("a", "sad"), ("a", clip("sad", 0.5), 1), (0, clip("sad", 0.5)), "ab"]
+    )
     def test_what_is_no_pair_is_named(self, tmp_path: Path, item: object) -> None:
         with pytest.raises(TypeError, match=r"item 1 must be a pair \(name, EmotionPrediction\)"):
             write_report(tmp_path / "report.html", [("a", clip("sad", 0.5)), item])

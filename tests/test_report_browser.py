@@ -157,7 +157,7 @@ def test_screen_readers_find_names_and_tables(browser: Browser) -> None:
         return [node.get("name", {}).get("value", "") for node in seen if node["role"]["value"] == role]
 
     (histogram,) = (name for name in names("image") if not name.startswith("Timeline of "))
-    assert histogram.startswith("Distribution of 226 confidences. Most are 0.")
+    assert histogram.startswith("Distribution of 226 confidences. The highest bar is 0.")
     assert len(names("image")) == 7
     assert {"Items by emotion", "Least certain items", "How items were sent", "What it cost", "Settings"} <= set(
         names("table")

@@ -73,8 +73,9 @@ def write_report(
 
 
 def _pair(item: Any, number: int) -> tuple[str, EmotionPrediction]:
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], EmotionPrediction):
-        return os.fsdecode(item[0]), item[1]
+    match item:
+        case (str() | os.PathLike() as name, EmotionPrediction() as prediction):
+            return os.fsdecode(name), prediction
     raise TypeError(
         f"item {number} must be a pair (name, EmotionPrediction), not {type(item).__name__}: "
         "give zip(names, predictions)."

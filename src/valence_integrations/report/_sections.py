@@ -7,16 +7,7 @@ import math
 from valence_integrations._html import Html, tag
 from valence_integrations._pictures import NO_EMOTION, Cell, clock, coarser, legend, merged, paint, said, strip, swatch
 from valence_integrations.report._summary import BINS, MOST_STRIPS, Failures, Summary
-from valence_integrations.report._table import (
-    bar_cell,
-    folded,
-    item_cell,
-    message_cell,
-    more,
-    percent,
-    table,
-    tail,
-)
+from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, percent, table, tail
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import Settings
 
@@ -59,7 +50,7 @@ def confidence(summary: Summary, settings: Settings | None) -> Html | None:
         return None
     sums = [sum(found.bins[at] for found in known.values()) for at in range(BINS)]
     total, highest = sum(sums), max(sums)
-    least = settings.min_confidence if settings is not None and settings.min_confidence is not None else None
+    least = settings.min_confidence if settings is not None else None
     line = _RECOMMENDED if least is None else least
     columns = (
         tag(
@@ -79,7 +70,7 @@ def confidence(summary: Summary, settings: Settings | None) -> Html | None:
     )
     told = "min_confidence" if least is not None else "the vendor recommends to drop what is under it"
     peak = sums.index(highest)
-    label = f"Distribution of {total:,} confidences. Most are {_range(peak)}: {highest:,} items."
+    label = f"Distribution of {total:,} confidences. The highest bar is {_range(peak)}: {highest:,} items."
     return tag(
         "figure",
         legend(known),
@@ -212,7 +203,7 @@ def _cause(title: str, remedy: str, found: Failures) -> Html:
         tag("h3", message_cell(title), " ", tag("span", count, class_="count")),
         tag("p", tag("strong", "What to do: "), remedy),
         folded(
-            "Which" if found.items == len(found.first) else f"The first {len(found.first)}",
+            "Which items" if found.items == len(found.first) else f"The first {len(found.first)} items",
             table(
                 f"Failed: {message_cell(title)}",
                 ["Item", "Message"],
