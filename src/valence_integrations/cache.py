@@ -97,6 +97,11 @@ class ResultCache:
         self._connection: sqlite3.Connection | None = None
         self._close: Callable[[], object] = lambda: None
 
+    @property
+    def outlives(self) -> bool:
+        """Whether what is put in outlives this object."""
+        return self._directory is not None
+
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, or None."""
         row = self._run(lambda run: run("SELECT value FROM answers WHERE key = ?", (key,)).fetchone())

@@ -30,8 +30,8 @@ def find_browser() -> str:
         if found := shutil.which(name):
             return found
     raise FileNotFoundError(
-        "The report is tested in a browser, and none was found. Run `make test-browser` (it installs Debian's Chromium), "
-        "install Chrome, or set CHROMIUM to the path of one."
+        "The report is tested in a browser, and none was found. `make test-browser` installs Debian's Chromium; "
+        "or install Chrome, or set CHROMIUM to the path of one."
     )
 
 
