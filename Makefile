@@ -17,8 +17,8 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-torch: $(VENV)-torch/.ready $(VENV)-evaluate/.ready
-	$(VENV)-torch/bin/python -m pytest tests/torch
-	$(VENV)-evaluate/bin/python -m pytest tests/torch tests/evaluate
+	$(VENV)-torch/bin/python -m pytest tests/with_torch
+	$(VENV)-evaluate/bin/python -m pytest tests/with_torch tests/with_evaluate
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

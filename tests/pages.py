@@ -15,12 +15,12 @@ from valence_integrations.sandbox import Sandbox
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: A block of code. `make test` runs those that are nothing but python; the others name the folder of `tests` that does.
+#: A block of code. `make test` runs those that are just ``python``; ``python torch`` is run in `tests/with_torch`.
 BLOCK = re.compile(r"^```python(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Be in the root of the checkout, with a key and a service."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
@@ -35,16 +35,16 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def needs(page: Path) -> set[str]:
-    """Names of the folders of `tests` that run its blocks; "" is `tests` itself."""
-    return {folder for folder, _ in BLOCK.findall(page.read_text())}
+    """What its blocks need, beyond what everybody has."""
+    return {what for what, _ in BLOCK.findall(page.read_text()) if what}
 
 
-def run(page: Path, *folders: str, **names: Any) -> None:
-    """Run the blocks of a page, one after the other, that are for everybody or for one of these folders."""
+def run(page: Path, *installed: str, **names: Any) -> None:
+    """Run the blocks of a page, one after the other, that need nothing, or what is installed."""
     namespace = dict(names)
     exec("from valence_integrations import *", namespace)
-    for number, (folder, block) in enumerate(BLOCK.findall(page.read_text())):
-        if folder in ("", *folders):
+    for number, (what, block) in enumerate(BLOCK.findall(page.read_text())):
+        if what in ("", *installed):
             exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
     for started in namespace.values():
         if isinstance(started, Sandbox):

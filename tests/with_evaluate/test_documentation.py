@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, needs, run, service
+from tests.pages import PAGES, needs, run, surroundings
 
-__all__ = ["service"]
+__all__ = ["surroundings"]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "evaluate" in needs(page)], ids=lambda page: page.name)

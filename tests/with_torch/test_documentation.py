@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, needs, run, service
+from tests.pages import PAGES, needs, run, surroundings
 from valence_integrations import _transformers_registered
 
-__all__ = ["service"]
+__all__ = ["surroundings"]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "torch" in needs(page)], ids=lambda page: page.name)
