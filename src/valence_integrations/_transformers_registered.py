@@ -107,10 +107,6 @@ class ValenceModel(PreTrainedModel):  # type: ignore[misc]
         self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
         self.post_init()
 
-    def extra_repr(self) -> str:
-        """What a repr tells."""
-        return repr(self.engine)
-
 
 class ValencePipeline(Pipeline):  # type: ignore[misc]
     """What ``transformers.pipeline("valence-emotion")`` makes.
