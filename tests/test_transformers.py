@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,15 @@ def wav_of(wave: np.ndarray, rate: int) -> io.BytesIO:
 
 
 WAVE = voice(5)
+
+
+class Decoder:
+    """What torchcodec's ``AudioDecoder`` is."""
+
+    def get_all_samples(self) -> Any:
+        return SimpleNamespace(data=WAVE[None], sample_rate=16_000)
+
+
 ONE: dict[str, Any] = {
     "path": SPEECH[0],
     "Path": Path(SPEECH[0]),
@@ -79,6 +89,8 @@ ONE: dict[str, Any] = {
     "array": {"array": WAVE, "sampling_rate": 16_000},
     "raw": {"raw": WAVE, "sampling_rate": 16_000},
     "file of datasets": {"bytes": None, "path": SPEECH[0]},
+    "file of pyarrow": pa.scalar(Path(SPEECH[0]).read_bytes()),
+    "decoder": Decoder(),
 }
 
 
@@ -418,6 +430,7 @@ def test_it_is_an_audio_classification_pipeline_that_can_be_pickled_without_its_
     pickled = pickle.dumps(classify)
     assert b"very-secret" not in pickled
     assert "very-secret" not in repr(classify)
+    assert repr(classify).endswith("batch_size=None, num_workers=None, on_error='raise')")
     assert copy.deepcopy(classify).engine.settings.api_key == "very-secret"
     assert pickle.loads(pickled)(SPEECH[0]) == said(SPEECH[0])[0][:2]
 

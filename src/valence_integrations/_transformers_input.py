@@ -48,6 +48,9 @@ def items_of(inputs: Any) -> Iterable[Any]:
     column = _column_of(inputs)
     if column is not None:
         return _undecoded(*column)
+    if hasattr(inputs, "collate_fn"):
+        # Of torch. A batch of waveforms would be taken for the channels of one.
+        raise TypeError(f"a {type(inputs).__name__} gives batches, not items: give its dataset.")
     if isinstance(inputs, Iterable):
         return inputs
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):

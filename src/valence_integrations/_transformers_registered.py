@@ -5,6 +5,7 @@ They are made of torch's and transformers' classes; nothing else in this library
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import torch
@@ -14,7 +15,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from valence_integrations._transformers_output import Parameters, classify
 from valence_integrations.engine import Engine, given_settings, shared_engine
 from valence_integrations.results import EmotionPrediction
-from valence_integrations.settings import OnError, Settings, check_choice
+from valence_integrations.settings import EMOTIONS, OnError, Settings, check_choice
 
 __all__ = ["ValenceConfig", "ValenceModel", "register"]
 
@@ -29,8 +30,10 @@ class ValenceConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = TASK
 
-    def __init__(self, model: str = "4emotions", **others: Any) -> None:
-        super().__init__(**others)
+    def __init__(self, model: str = "4emotions", id2label: Mapping[Any, str] | None = None, **others: Any) -> None:
+        labels = list(id2label.values()) if id2label else EMOTIONS.get(model, ())
+        others["label2id"] = {label: number for number, label in enumerate(labels)}
+        super().__init__(id2label=dict(enumerate(labels)), **others)
         self.model = model
 
 
@@ -101,7 +104,7 @@ class ValenceModel(PreTrainedModel):  # type: ignore[misc]
             settings = {"emotions": tuple(config.id2label.values()), **settings}
         given = given_settings(engine, model=model, **settings)
         engine = shared_engine(Settings(**given)) if engine is None else engine
-        super().__init__(config or _config_of(engine.settings))
+        super().__init__(config or ValenceConfig(engine.settings.model, dict(enumerate(engine.settings.columns))))
         self.engine = engine
         # Transformers can neither place nor save a model that has no weight at all.
         self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
@@ -158,10 +161,3 @@ def register() -> None:
     AutoConfig.register(TASK, ValenceConfig, exist_ok=True)
     if TASK not in PIPELINE_REGISTRY.get_supported_tasks():
         PIPELINE_REGISTRY.register_pipeline(TASK, ValencePipeline, pt_model=ValenceModel, type="audio")
-
-
-def _config_of(settings: Settings) -> ValenceConfig:
-    labels = dict(enumerate(settings.columns))
-    return ValenceConfig(
-        settings.model, id2label=labels, label2id={emotion: number for number, emotion in labels.items()}
-    )

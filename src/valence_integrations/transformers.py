@@ -249,7 +249,8 @@ class ValenceEmotionPipeline:
         ]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(engine={self.engine!r}, {self._parameters!r}, on_error={self.on_error!r})"
+        own = {"engine": self.engine, **dataclasses.asdict(self._parameters), "on_error": self.on_error}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
 
 
 def register_pipeline() -> None:

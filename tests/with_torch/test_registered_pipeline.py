@@ -184,6 +184,18 @@ def test_a_folder_from_elsewhere_does_not_say_where_the_key_is_sent(tmp_path: Pa
     assert AutoConfig.from_pretrained(tmp_path).model == "4emotions"
 
 
+def test_a_configuration_by_itself() -> None:
+    config = AutoConfig.for_model("valence-emotion", model="7emotions")
+    assert list(config.label2id) == list(Settings(model="7emotions").columns)
+    assert ValenceModel(config).engine.settings.columns == Settings(model="7emotions").columns
+
+
+def test_batches_are_not_taken_for_channels() -> None:
+    loader = torch.utils.data.DataLoader([voice(5), voice(5)], batch_size=2)
+    with pytest.raises(TypeError, match="DataLoader gives batches, not items: give its dataset"):
+        registered()(loader)
+
+
 def test_a_stream_of_unknown_types_needs_its_column_named() -> None:
     def rows() -> Iterator[dict[str, str]]:
         yield from ({"audio": path} for path in SPEECH)
