@@ -341,7 +341,8 @@ def test_the_inference_client_takes_what_the_genuine_one_takes() -> None:
     ours, genuine = (
         inspect.signature(cls.audio_classification).parameters for cls in (ValenceEmotionPipeline, InferenceClient)
     )
-    assert list(ours) == list(genuine)
+    # Those of old versions are fewer.
+    assert {"audio", "model"} <= genuine.keys() <= ours.keys()
     for name in genuine:
         assert (ours[name].kind, ours[name].default) == (genuine[name].kind, genuine[name].default)
 

@@ -92,7 +92,10 @@ def _audio_column(dataset: Any) -> str:
 def _undecoded(dataset: Any, name: str) -> Iterable[Any]:
     """A column; one of audio as bytes and paths, which need no decoder to be installed."""
     feature: Any = (dataset.features or {}).get(name)
-    if _is_audio(feature) and getattr(dataset, "format", {}).get("type") != "custom":
+    if getattr(dataset, "format", {}).get("type") == "custom":
+        # A transform of one's own, which may need other columns.
+        return (row[name] for row in dataset)
+    if _is_audio(feature):
         raw = dataset.select_columns([name]).with_format(None)
         dataset = raw.cast_column(name, dataclasses.replace(feature, decode=False))
     column: Iterable[Any] = dataset[name]
