@@ -1,6 +1,7 @@
 # make demo   annotate the example clips through the embedded sandbox: no key, no network but the package index
-# make test   run all tests, but for those of the next line
+# make test   run all tests, but for those of the next two lines
 # make test-browser  open the report in Chromium or Chrome
+# make test-torch    run those that need torch: the genuine transformers, newest and oldest, and evaluate
 # make check  lint, format, types, layers, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
 # make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
@@ -8,8 +9,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-browser check bench stress docs format clean
+.PHONY: demo test test-browser test-torch check bench stress docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -22,6 +24,10 @@ test-browser: $(VENV)/.dev
 	$(BIN)/python -m tests.with_browser.browser || \
 	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install --yes -qq chromium; }
 	$(BIN)/python -m pytest tests/with_browser
+
+test-torch: $(VENV)-torch/.ready $(VENV)-evaluate/.ready
+	$(VENV)-torch/bin/python -m pytest tests/with_torch
+	$(VENV)-evaluate/bin/python -m pytest tests/with_torch tests/with_evaluate
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -44,7 +50,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated build dist
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate docs/_build docs/reference/generated build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,4 +62,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+# Torch comes first, from its own index: the build for the CPU, without gigabytes for graphics cards that nothing here
+# uses. Where that index is out of reach, torch comes from where everything else does.
+$(VENV)-torch/.ready $(VENV)-evaluate/.ready: $(VENV)-%/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --upgrade pip
+	-$(VENV)-$*/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) --group torch
+	$(VENV)-$*/bin/python -m pip install --quiet --editable . --group test-$*
 	touch $@

@@ -4,56 +4,30 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import os
 import pkgutil
-import re
 import runpy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import valence_integrations
 from tests.conftest import EXAMPLES
-from valence_integrations.sandbox import Sandbox
+from tests.pages import BLOCK, PAGES, ROOT, needs, run, surroundings
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+__all__ = ["surroundings"]
+
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(valence_integrations.__path__, "valence_integrations.")
-    if not module.name.endswith("__main__")
+    # The second is for tests/with_torch.
+    if not module.name.endswith(("__main__", "_transformers_registered"))
 )
-
-
-@pytest.fixture(autouse=True)
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Run as a reader would: in the root of the checkout, with a key and a service."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    environment = dict(os.environ)
-    with Sandbox() as sandbox:
-        os.environ["VALENCE_API_KEY"] = sandbox.api_key
-        os.environ["VALENCE_API_BASE_URL"] = sandbox.url
-        yield
-    os.environ.clear()
-    os.environ.update(environment)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_of_a_page_runs(page: Path) -> None:
-    namespace: dict[str, object] = {}
-    blocks = BLOCK.findall(page.read_text())
-    exec("from valence_integrations import *", namespace)
-    namespace.update(_names_of_one_liners())
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
-    for started in namespace.values():
-        if isinstance(started, Sandbox):
-            started.stop()
+    run(page, **_names_of_one_liners())
 
 
 def _names_of_one_liners() -> dict[str, object]:
@@ -73,6 +47,12 @@ def _names_of_one_liners() -> dict[str, object]:
 
 def test_pages_have_code() -> None:
     assert sum(len(BLOCK.findall(page.read_text())) for page in PAGES) >= 8
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_is_left_out(page: Path) -> None:
+    assert page.read_text().count("```python") == len(BLOCK.findall(page.read_text()))
+    assert all((ROOT / "tests" / f"with_{what}" / "test_documentation.py").exists() for what in needs(page))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -151,7 +151,8 @@ class TestPredictMany:
         ]
         predictions = make_engine().predict_many(items, on_error="null")
         assert [p.source for p in predictions] == ["discrete", None, None, "discrete", None, "asynch", "discrete"]
-        assert [type(p.error).__name__ for p in predictions].count("UnreadableAudioError") == 2
+        failed = {index: type(p.error) for index, p in enumerate(predictions) if p.error is not None}
+        assert failed == {1: errors.AudioNotFoundError, 4: errors.UnreadableAudioError}
         assert predictions[1].error is not None
         assert "nope.wav" in str(predictions[1].error)
         assert math.isnan(predictions[1].confidence)

@@ -19,6 +19,7 @@ RICH = [
     errors.NetworkError("cut", sent=False),
     errors.AsynchTimeoutError("late", request_id="r-1"),
     errors.UnreadableAudioError("odd").named("a.wav"),
+    errors.AudioNotFoundError("gone").named("a.wav"),
     errors.BatchError({3: errors.UnreadableAudioError("odd")}, [EmotionPrediction(), EmotionPrediction(emotion="sad")]),
     errors.MissingDependencyError.of("Reading M4A", "av"),
 ]
@@ -56,5 +57,7 @@ def test_batch_error_lists_every_failed_index_and_a_remedy() -> None:
 
 def test_standard_bases() -> None:
     assert issubclass(errors.SettingsError, ValueError)
+    assert issubclass(errors.UnreadableAudioError, ValueError)
+    assert issubclass(errors.AudioNotFoundError, FileNotFoundError)
     assert issubclass(errors.MissingDependencyError, ImportError)
     assert 'pip install "valence-integrations[av]"' in str(errors.MissingDependencyError.of("Reading M4A", "av"))

@@ -128,7 +128,7 @@ class TestEstimate:
         )
         assert estimate.audio_minutes == 43.0 / 60
         assert {index: type(error) for index, error in estimate.unreadable.items()} == {
-            3: errors.UnreadableAudioError,
+            3: errors.AudioNotFoundError,
             9: errors.UnreadableAudioError,
         }
         assert str(estimate.unreadable[3]) == "nope.wav: the file cannot be read: No such file or directory."

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from valence_integrations.results import EmotionPrediction, EmotionSegment
     from valence_integrations.settings import Settings
     from valence_integrations.sklearn import ValenceEmotionTransformer
-    from valence_integrations.transformers import ValenceEmotionPipeline
+    from valence_integrations.transformers import ValenceEmotionPipeline, register_pipeline
+    from valence_integrations.transformers import ValenceModel as ValenceModel
 
+# Not ValenceModel, which exists only where torch is installed: a star import would fail without it.
 __all__ = [
     "EmotionPrediction",
     "EmotionSegment",
@@ -27,6 +29,7 @@ __all__ = [
     "__version__",
     "annotate_dataset",
     "errors",
+    "register_pipeline",
     "valence_annotate",
 ]
 
@@ -38,7 +41,9 @@ _HOME = {
     "ValenceAnnotator": "datasets",
     "ValenceEmotionPipeline": "transformers",
     "ValenceEmotionTransformer": "sklearn",
+    "ValenceModel": "transformers",
     "annotate_dataset": "datasets",
+    "register_pipeline": "transformers",
     "valence_annotate": "datasets",
 }
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valence_integrations import _decode, wav
-from valence_integrations.errors import AudioError, UnreadableAudioError
+from valence_integrations.errors import AudioError, AudioNotFoundError, UnreadableAudioError
 
 __all__ = ["MAX_RATE", "MIN_RATE", "Clip", "open_clip"]
 
@@ -218,8 +218,9 @@ def _open_path(path: str | os.PathLike[Any]) -> Clip:
     except AudioError as error:
         raise error.named(name or "path") from None
     except (OSError, ValueError) as error:
+        kind = AudioNotFoundError if isinstance(error, FileNotFoundError) else UnreadableAudioError
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableAudioError(f"the file cannot be read: {reason}.").named(name) from None
+        raise kind(f"the file cannot be read: {reason}.").named(name) from None
 
 
 def _open_file_at(path: Path, name: str) -> Clip:

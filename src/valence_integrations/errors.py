@@ -5,7 +5,8 @@
     ValenceError
     ├── ItemError                     belongs to one item; the job goes on
     │   ├── AudioError                the audio itself
-    │   │   ├── UnreadableAudioError      no audio, damaged, or of an unknown form
+    │   │   ├── UnreadableAudioError      no audio, damaged, or of an unknown form; also a ValueError
+    │   │   │   └── AudioNotFoundError        no such file; also a FileNotFoundError
     │   │   ├── AudioTooShortError        min_duration, actual_duration
     │   │   ├── AudioTooLongError         max_duration, actual_duration
     │   │   └── FileTooLargeError         max_size_mb, actual_size_mb
@@ -45,6 +46,7 @@ __all__ = [
     "AsynchFailedError",
     "AsynchTimeoutError",
     "AudioError",
+    "AudioNotFoundError",
     "AudioTooLongError",
     "AudioTooShortError",
     "AuthenticationError",
@@ -102,8 +104,12 @@ class AudioError(ItemError):
     """The audio of an item cannot be used."""
 
 
-class UnreadableAudioError(AudioError):
+class UnreadableAudioError(AudioError, ValueError):
     """The item is no audio, is damaged, or has an unknown form."""
+
+
+class AudioNotFoundError(UnreadableAudioError, FileNotFoundError):
+    """There is no file at the path."""
 
 
 class AudioTooShortError(AudioError):

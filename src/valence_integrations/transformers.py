@@ -1,21 +1,28 @@
-"""Called like ``transformers.pipeline("audio-classification")``; needs neither `transformers` nor torch."""
+"""Called like ``transformers.pipeline("audio-classification")``; needs neither `transformers` nor torch.
+
+For the genuine ``transformers.pipeline``, which does need them, there are `register_pipeline` and `ValenceModel`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Sequence
+from types import EllipsisType, ModuleType
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-
+from valence_integrations._transformers_input import is_item
+from valence_integrations._transformers_output import FunctionToApply, Parameters, classify
 from valence_integrations.engine import Engine, given_settings, shared_engine
-from valence_integrations.errors import SettingsError
-from valence_integrations.results import EmotionPrediction
-from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.errors import MissingDependencyError
+from valence_integrations.settings import EMOTIONS, LongAudio, OnError, Settings, ShortAudio, check_choice
 
-__all__ = ["ValenceEmotionPipeline"]
+if TYPE_CHECKING:
+    from huggingface_hub import AudioClassificationOutputElement
+
+    from valence_integrations._transformers_registered import ValenceModel as ValenceModel
+
+__all__ = ["ValenceEmotionPipeline", "register_pipeline"]
 
 
 class ValenceEmotionPipeline:
@@ -28,7 +35,15 @@ class ValenceEmotionPipeline:
     model : str, optional
         ``"4emotions"`` (the default), ``"7emotions"`` or the name of a custom model.
     top_k : int, optional
-        How many labels to give for an item; by default all.
+        How many labels to give for an item; by default, or if there are not so many, all.
+    function_to_apply : {"none", "softmax"}, default="none"
+        ``"none"`` gives the service's confidences, each between 0 and 1, which need not sum to 1. ``"softmax"`` makes
+        them sum to 1, in the same order, for code that expects it; they become more alike, and are no probabilities.
+    return_timestamps : bool, default=False
+        Whether to give the timeline of each item, too.
+    batch_size, num_workers : int, optional
+        Accepted, as transformers does, and without effect: each item is a call of its own, and `concurrency` and the
+        account's limits say how many are under way.
     on_error : {"raise", "null"}, default="raise"
         What to do about items that fail: raise after the others are finished and kept in the cache, or give no labels
         for them.
@@ -47,7 +62,11 @@ class ValenceEmotionPipeline:
     Raises
     ------
     SettingsError
-        If a setting has a value that cannot be.
+        If a parameter has a value that cannot be.
+
+    See Also
+    --------
+    register_pipeline : For the genuine ``transformers.pipeline``.
 
     Examples
     --------
@@ -59,10 +78,13 @@ class ValenceEmotionPipeline:
     ...     classify = ValenceEmotionPipeline(base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
     ...     one = classify(hum, top_k=2)
     ...     many = classify([hum, (hum[::2], 8_000)])
+    ...     timed = classify(hum, top_k=1, return_timestamps=True)
     >>> [sorted(label) for label in one]
     [['label', 'score'], ['label', 'score']]
     >>> [len(labels) for labels in many]
     [4, 4]
+    >>> [chunk["timestamp"] for chunk in timed["chunks"]]
+    [(0.0, 6.0)]
     """
 
     task = "audio-classification"
@@ -72,6 +94,10 @@ class ValenceEmotionPipeline:
         model: str | None = None,
         top_k: int | None = None,
         *,
+        function_to_apply: FunctionToApply = "none",
+        return_timestamps: bool = False,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
         on_error: OnError = "raise",
         engine: Engine | None = None,
         emotions: Sequence[str] | None = None,
@@ -96,33 +122,47 @@ class ValenceEmotionPipeline:
             api_key=api_key,
             base_url=base_url,
         )
+        self._parameters = Parameters(top_k, function_to_apply, return_timestamps, batch_size, num_workers)
         if engine is None:
             engine = shared_engine(Settings(**given))
         _ = engine.settings.columns
         self.engine = engine
         self.on_error: OnError = on_error
-        self.top_k = _checked_top_k(top_k)
 
-    def __call__(self, inputs: Any, *, top_k: int | None = None) -> Any:
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        top_k: int | EllipsisType | None = ...,
+        function_to_apply: FunctionToApply | None = None,
+        return_timestamps: bool | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+    ) -> Any:
         """Classify one item, or many.
 
         Parameters
         ----------
         inputs : object
             One item: a path, the bytes of a file, a file object, a waveform (an array, a tensor, or a list of
-            numbers), ``(waveform, sampling_rate)``, a dict such as `datasets` gives. Or many: a list or tuple of
-            items, or anything else that can be iterated over or indexed (a generator, a dataset's column, a
-            ``KeyDataset``).
-        top_k : int, optional
-            How many labels to give for an item; by default the pipeline's `top_k`.
+            numbers), ``(waveform, sampling_rate)``, a dict with ``"raw"`` or ``"array"``, or with ``"bytes"`` or
+            ``"path"``. Or many: a list or tuple of items, or anything else that can be iterated over or indexed: a
+            generator, a dataset of torch, a ``KeyDataset``, a column of `datasets` or a dataset with one ``Audio``
+            column, which is not decoded.
+        top_k, function_to_apply, return_timestamps, batch_size, num_workers
+            Other values for this call than the pipeline's own; ``top_k=None`` gives all labels.
 
         Returns
         -------
         list of dict, list of list of dict, or iterator of list of dict
             For one item its labels, ``{"score": float, "label": str}``, largest score first; none for a missing,
-            skipped or failed one. For a list or tuple, a list of that. For other iterables an iterator, which works
-            lazily: it reads a few items ahead, and gives labels in their order. Scores are between 0 and 1 and need
-            not sum to 1.
+            skipped or failed one. For a list or tuple, a list of that. For other collections an iterator, which works
+            lazily: it reads a few items ahead (four for each call under way at once, 20 by default), and gives labels
+            in their order.
+
+            With ``return_timestamps=True``, for each item a dict in the place of its labels: ``"labels"``, those of
+            the whole item, and ``"chunks"``, its timeline, a list of dicts with ``"labels"`` and ``"timestamp"``,
+            (start, end) in seconds.
 
         Raises
         ------
@@ -133,58 +173,132 @@ class ValenceEmotionPipeline:
         JobError
             If nothing can be classified: no key, a refused key, a spent budget.
         SettingsError
-            If `top_k` is no number of labels.
+            If a parameter has a value that cannot be.
+        TypeError
+            If `inputs` are neither audio nor a collection.
         """
-        top_k = self.top_k if top_k is None else _checked_top_k(top_k)
-        if _is_item(inputs):
-            if self.on_error == "raise":
-                return self._labels(self.engine.predict(inputs), top_k)
-            return self._labels(self.engine.predict_many([inputs], "null")[0], top_k)
-        if isinstance(inputs, (list, tuple)):
-            return [self._labels(found, top_k) for found in self.engine.predict_many(inputs, self.on_error)]
-        return self._lazily(_iterable(inputs), top_k)
+        parameters = self._parameters.changed(
+            top_k=top_k,
+            function_to_apply=function_to_apply,
+            return_timestamps=return_timestamps,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+        return classify(self.engine, inputs, parameters, self.on_error)
+
+    def audio_classification(
+        self,
+        audio: Any,
+        *,
+        model: str | None = None,
+        top_k: int | None = None,
+        function_to_apply: FunctionToApply | None = None,
+    ) -> list[AudioClassificationOutputElement]:
+        """Classify one item, as ``huggingface_hub.InferenceClient.audio_classification`` does.
+
+        Parameters
+        ----------
+        audio : object
+            One item, as for a call. An address is not fetched.
+        model : str, optional
+            Another model of the service than the pipeline's own, by the same account.
+        top_k, function_to_apply
+            Other values for this call than the pipeline's own.
+
+        Returns
+        -------
+        list of AudioClassificationOutputElement
+            With a `label` and a `score` each, largest score first.
+
+        Raises
+        ------
+        MissingDependencyError
+            If `huggingface_hub` is not installed; `datasets` and `transformers` bring it along.
+        TypeError
+            If `audio` is not one item.
+        ItemError, JobError, SettingsError
+            As for a call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from valence_integrations import ValenceEmotionPipeline
+        >>> from valence_integrations.sandbox import Sandbox
+        >>> hum = np.sin(np.arange(6 * 16_000) * 0.08)
+        >>> with Sandbox() as sandbox:
+        ...     client = ValenceEmotionPipeline(base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
+        ...     elements = client.audio_classification(hum, top_k=2)
+        >>> [0 <= element.score <= 1 for element in elements]
+        [True, True]
+        """
+        try:
+            from huggingface_hub import AudioClassificationOutputElement
+        except ImportError as error:
+            raise MissingDependencyError(
+                "audio_classification needs huggingface_hub: pip install huggingface_hub"
+            ) from error
+
+        if not is_item(audio):
+            raise TypeError(f"audio must be one item, not {type(audio).__name__}; for many, call the pipeline itself.")
+        parameters = self._parameters.changed(
+            top_k=... if top_k is None else top_k, function_to_apply=function_to_apply, return_timestamps=False
+        )
+        engine = self.engine if model is None else _with_model(self.engine.settings, model)
+        return [
+            AudioClassificationOutputElement(**label) for label in classify(engine, audio, parameters, self.on_error)
+        ]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(engine={self.engine!r}, top_k={self.top_k!r}, on_error={self.on_error!r})"
-
-    def _lazily(self, items: Iterable[Any], top_k: int | None) -> Iterator[list[dict[str, Any]]]:
-        for found in self.engine.iter_predict(items, self.on_error):
-            yield self._labels(found, top_k)
-
-    def _labels(self, found: EmotionPrediction, top_k: int | None) -> list[dict[str, Any]]:
-        if found.source is None:
-            return []
-        scores = {emotion: found.scores.get(emotion, 0.0) for emotion in self.engine.settings.columns}
-        largest_first = sorted(scores, key=scores.__getitem__, reverse=True)
-        return [{"score": scores[emotion], "label": emotion} for emotion in largest_first[:top_k]]
+        own = {"engine": self.engine, **dataclasses.asdict(self._parameters), "on_error": self.on_error}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
 
 
-def _checked_top_k(top_k: int | None) -> int | None:
-    if top_k is None or (isinstance(top_k, numbers.Integral) and not isinstance(top_k, bool) and top_k > 0):
-        return top_k
-    raise SettingsError(f"top_k must be a number of labels, at least 1, or None for all, not {top_k!r}.")
+def register_pipeline() -> None:
+    """Make ``transformers.pipeline("valence-emotion", model=ValenceModel(...))`` work, in this process.
+
+    Nothing is sent or fetched, and it may be called again.
+
+    Raises
+    ------
+    MissingDependencyError
+        If `transformers` or torch is not installed.
+
+    See Also
+    --------
+    ValenceModel : The model to give.
+
+    Examples
+    --------
+    ::
+
+        from transformers import pipeline
+        from valence_integrations import ValenceModel, register_pipeline
+
+        register_pipeline()
+        classify = pipeline("valence-emotion", model=ValenceModel(), top_k=2)
+        classify("call.wav")
+    """
+    _registered("register_pipeline()").register()
 
 
-def _is_item(inputs: Any) -> bool:
-    """Whether it is one item. A list or tuple is many, but one of numbers is a waveform."""
-    if inputs is None or isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping, numbers.Number)):
-        return True
-    if isinstance(inputs, np.ndarray):
-        return inputs.dtype.kind not in "OUST"
-    if isinstance(inputs, (list, tuple)):
-        with_rate = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], numbers.Number)
-        return with_rate or (len(inputs) > 0 and all(isinstance(sample, numbers.Number) for sample in inputs))
-    return any(hasattr(inputs, method) for method in ("read", "get_all_samples", "detach"))
+def __getattr__(name: str) -> object:
+    """Make `ValenceModel` when it is first used: it is made of torch's and transformers' classes (PEP 562)."""
+    if name != "ValenceModel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _registered(name).ValenceModel
 
 
-def _iterable(inputs: Any) -> Iterable[Any]:
-    if type(getattr(inputs, "features", None)).__name__ == "Audio":
-        # A column of `datasets`: bytes and paths, which need no decoder to be installed.
-        raw = inputs.source.cast_column(inputs.column_name, dataclasses.replace(inputs.features, decode=False))
-        return raw[inputs.column_name]  # type: ignore[no-any-return]
-    if isinstance(inputs, Iterable):
-        return inputs
-    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-        # A torch dataset, such as a KeyDataset.
-        return (inputs[index] for index in range(len(inputs)))
-    raise TypeError(f"inputs must be audio, or many items of it, not {type(inputs).__name__}.")
+def _registered(what: str) -> ModuleType:
+    try:
+        from valence_integrations import _transformers_registered
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'{what} needs transformers and torch: pip install "valence-integrations[transformers]" torch'
+        ) from error
+
+    return _transformers_registered
+
+
+def _with_model(settings: Settings, model: str) -> Engine:
+    emotions = None if model in EMOTIONS else settings.emotions
+    return shared_engine(dataclasses.replace(settings, model=model, emotions=emotions))

@@ -1,0 +1,51 @@
+"""Runs what the documentation shows, as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from valence_integrations.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+#: A block of code. `make test` runs those that are just ``python``; ``python torch`` is run in `tests/with_torch`.
+BLOCK = re.compile(r"^```python(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Be in the root of the checkout, with a key and a service."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    environment = dict(os.environ)
+    with Sandbox() as sandbox:
+        os.environ["VALENCE_API_KEY"] = sandbox.api_key
+        os.environ["VALENCE_API_BASE_URL"] = sandbox.url
+        yield
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def needs(page: Path) -> set[str]:
+    """What its blocks need, beyond what everybody has."""
+    return {what for what, _ in BLOCK.findall(page.read_text()) if what}
+
+
+def run(page: Path, *installed: str, **names: Any) -> None:
+    """Run the blocks of a page, one after the other, that need nothing, or what is installed."""
+    namespace = dict(names)
+    exec("from valence_integrations import *", namespace)
+    for number, (what, block) in enumerate(BLOCK.findall(page.read_text())):
+        if what in ("", *installed):
+            exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+    for started in namespace.values():
+        if isinstance(started, Sandbox):
+            started.stop()
