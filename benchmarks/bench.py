@@ -315,7 +315,7 @@ def main() -> int:
     reached = figures(rows)
     print("\nFigures to reach")
     print("\n".join(figure.line() for figure in reached))
-    print("\nThe bound is concurrency / latency, as if machine and sandbox took no time; for long files, all at once.")
+    print("\nThe bound is concurrency / latency, as if the machine took no time; for long files, all at once.")
     print(f"This took {time.monotonic() - began:.0f} s.")
     for failure in failures:
         print(f"\n{failure}", file=sys.stderr)
