@@ -1,16 +1,4 @@
-"""Hugging Face `datasets`: audio columns in, emotion columns out.
-
-::
-
-    from datasets import Audio, Dataset
-    from valence_integrations import valence_annotate
-
-    dataset = Dataset.from_dict({"audio": paths}).cast_column("audio", Audio())
-    dataset = dataset.map(valence_annotate, batched=True)
-
-`valence_annotate` reads its settings from the environment; `ValenceAnnotator` is the same with settings of its own;
-`annotate_dataset` takes a whole dataset, a dict of splits, or a stream.
-"""
+"""The function for ``Dataset.map``: its options, its fingerprint, and its way through a batch."""
 
 from __future__ import annotations
 
@@ -19,37 +7,34 @@ import itertools
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from valence_integrations.engine import Engine, given_settings, shared_engine
+from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
-from valence_integrations.settings import DEFAULT_CONCURRENCY, LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, ShortSegments, check_choice
 
 if TYPE_CHECKING:
     import os
 
-    import pyarrow as pa
-
-    from valence_integrations._datasets_rows import Rows
+    from valence_integrations._datasets_columns import Columns
+    from valence_integrations._datasets_report import Report
     from valence_integrations.results import EmotionPrediction
 
-__all__ = ["ValenceAnnotator", "annotate_dataset", "valence_annotate"]
+__all__ = ["ValenceAnnotator"]
 
-T = TypeVar("T")
+Labels = Literal["string", "class"]
+Scores = Literal["struct", "columns"]
 
 #: Raised when the meaning of a column changes: what `datasets` has cached is then made anew.
 _SCHEMA = 1
 
+#: The annotator's own options.
+_OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
+
 #: Settings that change a column; `model` and `emotions` do it through the emotions' names as well.
 _ANSWER_SETTINGS = (
-    "base_url",
-    "discrete_path",
-    "long_audio",
-    "min_confidence",
-    "model",
-    "payload",
-    "sampling_rate",
-    "short_audio",
+    *("base_url", "discrete_path", "model", "payload", "sampling_rate"),
+    *("long_audio", "min_confidence", "short_audio"),
 )
 
 #: Live calls made one by one before it is said that they could be made side by side.
@@ -73,6 +58,17 @@ class ValenceAnnotator:
     on_error : {"null", "raise"}, default="null"
         What to do about rows that fail: fill their error column, or raise after the other rows of the batch are
         finished and kept in the cache.
+    labels : {"string", "class"}, default="string"
+        How emotions are written: as strings, or as the index of a ``ClassLabel``. ``Dataset.map`` knows the names to
+        the indices only if it is told them, see `features`; `annotate_dataset` tells it.
+    scores : {"struct", "columns"}, default="struct"
+        Whether the scores are one column, or one for each emotion: ``emotion_angry``...
+    segments_column : str, optional
+        The column with the segments of each item, to annotate each by itself: a list of ``{"start", "end"}``, or of
+        Whisper's ``{"timestamp": (start, end)}``, in seconds. The timeline then has these segments.
+    short_segments : {"widen", "pad"}, default="widen"
+        What to do with segments under 5.0 s: take in some of their surroundings, where others may be speaking, or
+        leave them alone and lengthen them as `short_audio` says.
     engine : Engine, optional
         An engine to use, with its settings; no others can then be given.
     model, emotions, sampling_rate, short_audio, long_audio, min_confidence, concurrency, cache, api_key, base_url
@@ -95,11 +91,12 @@ class ValenceAnnotator:
     ==================== ===================================================== ============================
     column               type                                                  missing, skipped, failed row
     ==================== ===================================================== ============================
-    emotion              string                                                None
+    emotion              string (``labels="class"``: ClassLabel)               None
     emotion_confidence   float32                                               NaN
     emotion_scores       struct with a float32 for each emotion                NaN for each
+                         (``scores="columns"``: a column for each)
     emotion_timeline     list of {start, end (float64, seconds), emotion       []
-                         (string), confidence (float32)}
+                         (as above), confidence (float32)}
     emotion_source       string: "discrete", "chunk" or "asynch"               None
     emotion_error        string: what failed, and what to do                   the text, for a failed row
     ==================== ===================================================== ============================
@@ -133,12 +130,18 @@ class ValenceAnnotator:
     ['angry', 'happy', 'neutral', 'sad']
     """
 
+    _report: Report | None = None
+
     def __init__(
         self,
         audio_column: str = "audio",
         prefix: str = "emotion",
         *,
         on_error: OnError = "null",
+        labels: Labels = "string",
+        scores: Scores = "struct",
+        segments_column: str | None = None,
+        short_segments: ShortSegments = "widen",
         engine: Engine | None = None,
         model: str | None = None,
         emotions: Sequence[str] | None = None,
@@ -151,10 +154,17 @@ class ValenceAnnotator:
         api_key: str | None = None,
         base_url: str | None = None,
     ) -> None:
-        check_choice("on_error", on_error, get_args(OnError))
-        for name, value in (("audio_column", audio_column), ("prefix", prefix)):
-            if not isinstance(value, str) or not value:
-                raise SettingsError(f"{name} must be a name, not {value!r}.")
+        for name, value, choices in (
+            ("on_error", on_error, OnError),
+            ("labels", labels, Labels),
+            ("scores", scores, Scores),
+            ("short_segments", short_segments, ShortSegments),
+        ):
+            check_choice(name, value, get_args(choices))
+        segments = () if segments_column is None else (("segments_column", segments_column),)
+        for name, column in (("audio_column", audio_column), ("prefix", prefix), *segments):
+            if not isinstance(column, str) or not column:
+                raise SettingsError(f"{name} must be a name, not {column!r}.")
         given = given_settings(
             engine,
             model=model,
@@ -175,12 +185,28 @@ class ValenceAnnotator:
         self.audio_column = audio_column
         self.prefix = prefix
         self.on_error: OnError = on_error
+        self.labels: Labels = labels
+        self.scores: Scores = scores
+        self.segments_column = segments_column
+        self.short_segments: ShortSegments = short_segments
         self._engine = engine
 
     @property
     def engine(self) -> Engine:
         """The engine that it uses now; in this process, annotators with the same settings share one."""
         return shared_engine(Settings()) if self._engine is None else self._engine
+
+    @property
+    def features(self) -> Any:
+        """Types of the new columns, as `datasets` writes them: a ``datasets.Features``.
+
+        ``Dataset.map`` needs them for ``labels="class"``, ``IterableDataset.map`` for any types at all; with those of
+        the other columns: ``map(annotate, features=Features({**dataset.features, **annotate.features}))``.
+        """
+        try:
+            return self._columns().features
+        except ImportError as error:
+            raise MissingDependencyError.of(type(self).__name__, "datasets") from error
 
     def __call__(self, rows: Any, *others: Any, **changes: Any) -> Any:
         """Annotate a row, or a batch of rows.
@@ -222,9 +248,15 @@ class ValenceAnnotator:
         typed = sys._getframe(1).f_globals.get("__name__") == "datasets.arrow_dataset"
         return self._changed(changes)._annotated(rows, others, typed)
 
+    def _reporting(self, report: Report) -> ValenceAnnotator:
+        """Make the same annotator, which in this process tells what becomes of the rows."""
+        annotator = type(self)(**self._options(), engine=self._engine)
+        annotator._report = report
+        return annotator
+
     def __repr__(self) -> str:
-        own = f"audio_column={self.audio_column!r}, prefix={self.prefix!r}, on_error={self.on_error!r}"
-        return f"{type(self).__name__}({own}{'' if self._engine is None else f', engine={self._engine!r}'})"
+        own = {**self._options(), **({} if self._engine is None else {"engine": self._engine})}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process needs; to the fingerprint of `datasets`, only what changes the columns.
@@ -233,15 +265,10 @@ class ValenceAnnotator:
         """
         pickler = sys._getframe(1).f_locals.get("self")
         settings = self.engine.settings
-        state: dict[str, Any] = {
-            "audio_column": self.audio_column,
-            "prefix": self.prefix,
-            "on_error": self.on_error,
-        }
         if type(pickler).__module__ != "datasets.utils._dill":
-            return {**state, "_engine": self.engine}
+            return {**self._options(), "_engine": self.engine}
         answer = {name: getattr(settings, name) for name in _ANSWER_SETTINGS}
-        return {**state, **answer, "emotions": settings.columns, "schema": _SCHEMA}
+        return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _engine=shared_engine(state["_engine"].settings))
@@ -260,106 +287,60 @@ class ValenceAnnotator:
                 f"{' and '.join(sorted(refused))} cannot be in fn_kwargs, which are pickled: "
                 "give them to ValenceAnnotator, or set VALENCE_API_KEY."
             )
-        own = {"audio_column": self.audio_column, "prefix": self.prefix, "on_error": self.on_error}
-        settings = {name: value for name, value in changes.items() if name not in own}
+        settings = {name: value for name, value in changes.items() if name not in _OPTIONS}
         engine = shared_engine(dataclasses.replace(self.engine.settings, **settings)) if settings else self._engine
-        return type(self)(**{**own, **{name: changes[name] for name in own.keys() & changes}}, engine=engine)
+        options = {name: changes.get(name, value) for name, value in self._options().items()}
+        return type(self)(**options, engine=engine)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     def _annotated(self, rows: Any, others: Sequence[Any], typed: bool) -> Any:
         try:
-            from valence_integrations._datasets_columns import ArrowColumns, columns_of, joined
-            from valence_integrations._datasets_rows import read_rows
+            from valence_integrations._datasets_columns import ArrowColumns, joined
+            from valence_integrations._datasets_rows import read_rows, read_segments
         except ImportError as error:
             raise MissingDependencyError.of(type(self).__name__, "datasets") from error
 
         found = read_rows(rows, self.audio_column)
-        types = self._types()
-        columns = columns_of(self._predictions(found, others), types, self.engine.settings.columns)
+        columns = self._columns()
+        items: list[Any] = found.items
+        if self.segments_column is not None:
+            segments, others = read_segments(rows, others, self.segments_column, found)
+            items = [Segmented(*pair, self.short_segments) for pair in zip(items, segments, strict=True)]
+        arrays = columns.of(self._predictions(items, others, found.single))
         if found.table is not None:
-            return joined(found.table, columns)
+            return joined(found.table, arrays)
         if typed:
-            return ArrowColumns(columns)
-        values = {name: column.to_pylist() for name, column in columns.items()}
+            return ArrowColumns(arrays)
+        values = {name: array.to_pylist() for name, array in arrays.items()}
         return {name: value[0] for name, value in values.items()} if found.single else values
 
-    def _predictions(self, found: Rows, others: Sequence[Any]) -> list[EmotionPrediction]:
+    def _predictions(self, items: list[Any], others: Sequence[Any], single: bool) -> list[EmotionPrediction]:
+        indices = others[0] if others and isinstance(others[0], list) and len(others[0]) == len(items) else None
         try:
-            predictions = self.engine.predict_many(found.items, self.on_error)
+            if self._report is not None and indices is not None:
+                return self._report.predict_many(items, self.on_error, indices)
+            predictions = self.engine.predict_many(items, self.on_error)
         except BatchError as error:
-            if found.single:
+            if single:
                 raise error.errors[0] from None
-            if others and isinstance(others[0], list) and len(others[0]) == len(found.items):
-                numbered = {others[0][index]: failure for index, failure in error.errors.items()}
+            if indices is not None:
+                numbered = {indices[index]: failure for index, failure in error.errors.items()}
                 raise BatchError(numbered, error.predictions) from None
             raise
-        if len(predictions) == 1:
+        if len(predictions) == 1 and self.segments_column is None:
             _hint(predictions[0])
         return predictions
 
-    def _types(self) -> pa.Schema:
-        from valence_integrations._datasets_columns import column_types
+    def _columns(self) -> Columns:
+        from valence_integrations._datasets_columns import Columns
 
-        types = column_types(self.prefix, self.engine.settings.columns)
-        if self.audio_column in types.names:
-            raise SettingsError(f"prefix={self.prefix!r} would replace the audio column: choose another prefix.")
-        return types
-
-
-#: The annotator that takes all its settings from the environment: ``dataset.map(valence_annotate, batched=True)``.
-valence_annotate = ValenceAnnotator()
-
-
-def annotate_dataset(ds: T, audio_column: str = "audio", prefix: str = "emotion", **settings: Any) -> T:
-    """Add the emotions which the Valence API hears in an audio column.
-
-    Rows are sent side by side. The audio column and its feature stay as they are, and audio is never decoded.
-
-    Parameters
-    ----------
-    ds : Dataset, DatasetDict, IterableDataset or IterableDatasetDict
-        A stream is annotated as it is read, a few rows ahead. Its rows then hold audio as ``{"bytes", "path"}``.
-    audio_column, prefix, **settings
-        As for `ValenceAnnotator`, whose notes tell the columns.
-
-    Returns
-    -------
-    Dataset, DatasetDict, IterableDataset or IterableDatasetDict
-        The same kind with the new columns, and with the type of every column in ``features``.
-
-    Raises
-    ------
-    TypeError
-        If `ds` is none of these.
-    SettingsError
-        If there is no such audio column, or a setting has a value that cannot be.
-    BatchError
-        If rows failed, under ``on_error="raise"``; it names the rows of a batch by their index.
-    JobError
-        If nothing can be annotated: no key, a refused key, a spent budget.
-    MissingDependencyError
-        If `datasets` is not installed.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from datasets import Dataset, DatasetDict
-    >>> from valence_integrations import annotate_dataset
-    >>> from valence_integrations.sandbox import Sandbox
-    >>> hum = np.sin(np.arange(6 * 16_000) * 0.08).astype("float32")
-    >>> splits = DatasetDict(train=Dataset.from_dict({"audio": [hum, hum / 2]}))
-    >>> with Sandbox() as sandbox:
-    ...     splits = annotate_dataset(splits, base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
-    >>> splits["train"].features["emotion_confidence"]
-    Value('float32')
-    """
-    annotator = ValenceAnnotator(audio_column, prefix, **settings)
-    try:
-        from valence_integrations._datasets_whole import map_dataset
-    except ImportError as error:
-        raise MissingDependencyError.of("annotate_dataset", "datasets") from error
-
-    calls = annotator.engine.settings.concurrency or DEFAULT_CONCURRENCY
-    return map_dataset(ds, annotator, audio_column, annotator._types(), calls)  # type: ignore[no-any-return]
+        columns = Columns(self.prefix, self.engine.settings.columns, self.labels, self.scores)
+        for what, name in (("audio", self.audio_column), ("segments", self.segments_column)):
+            if name in columns.types.names:
+                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
+        return columns
 
 
 def _hint(prediction: EmotionPrediction) -> None:
