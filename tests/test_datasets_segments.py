@@ -40,7 +40,7 @@ def made(turns: list[Any] = TURNS) -> Dataset:
     return dataset.cast_column("audio", Audio(decode=False))
 
 
-def assert_rows(rows: Any, short: Any = "widen", number: int = 5) -> None:
+def assert_rows(rows: Any, short: Any = "pad", number: int = 5) -> None:
     expected = Engine().predict_many([Segmented(*pair, short) for pair in zip(AUDIO, TURNS, strict=True)])
     assert [len(row["emotion_timeline"]) for row in rows] == [2, 2, 0, 0, 0][:number]
     for row, prediction in zip(rows, expected[:number], strict=True):
@@ -71,9 +71,9 @@ def test_map_in_every_format(shown: str | None, bare: bool, batched: bool, strea
 
 @pytest.mark.parametrize("kind", [made, lambda: made().to_iterable_dataset(), lambda: DatasetDict(all=made())])
 def test_annotate_dataset(kind: Any) -> None:
-    done = annotate_dataset(kind(), segments_column="turns", short_segments="pad", progress=False)
+    done = annotate_dataset(kind(), segments_column="turns", short_segments="widen", progress=False)
     done = done["all"] if isinstance(done, DatasetDict) else done
-    assert_rows(list(done), "pad")
+    assert_rows(list(done), "widen")
     assert done.features["turns"] == made().features["turns"]
 
 
@@ -152,7 +152,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
         made().map(ValenceAnnotator(prefix="turns", segments_column="turns"))
     with pytest.raises(errors.SettingsError, match="segments_column must be a name, not ''"):
         ValenceAnnotator(segments_column="")
-    with pytest.raises(errors.SettingsError, match="short_segments must be one of 'widen', 'pad'"):
+    with pytest.raises(errors.SettingsError, match="short_segments must be one of 'pad', 'widen'"):
         ValenceAnnotator(short_segments="drop")  # type: ignore[arg-type]
 
 
@@ -161,7 +161,7 @@ def test_fingerprint() -> None:
         {},
         {"segments_column": "turns"},
         {"segments_column": "chunks"},
-        {"segments_column": "turns", "short_segments": "pad"},
+        {"segments_column": "turns", "short_segments": "widen"},
         {"labels": "class"},
         {"scores": "columns"},
     ]

@@ -165,26 +165,26 @@ class TestShortSegments:
     def test_widened(
         self, engine: Engine, sandbox: Sandbox, start: float, end: float, window: tuple[float, float]
     ) -> None:
-        prediction = engine.predict(call([{"start": start, "end": end}]))
+        prediction = engine.predict(call([{"start": start, "end": end}], short="widen"))
         assert sent(sandbox) == digests(cut(*window))
         assert [(part.start, part.end) for part in prediction.segments] == [(start, end)]
         assert not prediction.padded
 
     def test_padded(self, engine: Engine, sandbox: Sandbox) -> None:
-        prediction = engine.predict(call([{"start": 20.0, "end": 21.0}], short="pad"))
+        prediction = engine.predict(call([{"start": 20.0, "end": 21.0}]))
         assert engine.predict(cut(20, 21)).cached
         assert prediction.padded
         assert sandbox.calls == 1
 
     def test_audio_that_is_too_short_as_a_whole(self, make_engine: MakeEngine) -> None:
-        item = Segmented(cut(0, 3), [{"start": 1.0, "end": 2.0}])
+        item = Segmented(cut(0, 3), [{"start": 1.0, "end": 2.0}], "widen")
         assert make_engine().predict(item).padded
         with pytest.raises(errors.AudioTooShortError, match=r"segment 0 \(1 to 2 s\): 3\.00 s is too short"):
             make_engine(short_audio="error").predict(item)
 
     def test_skipped_ones_stay_in_the_timeline(self, make_engine: MakeEngine) -> None:
         engine = make_engine(short_audio="skip")
-        prediction = engine.predict(call([{"start": 20.0, "end": 21.0}, TURNS[0]], short="pad"))
+        prediction = engine.predict(call([{"start": 20.0, "end": 21.0}, TURNS[0]]))
         skipped, heard = prediction.segments
         assert (skipped.start, skipped.end, skipped.emotion, skipped.scores) == (20.0, 21.0, None, {})
         assert math.isnan(skipped.confidence)
@@ -192,7 +192,7 @@ class TestShortSegments:
         assert prediction.error is None
 
     def test_other_words_are_refused(self) -> None:
-        with pytest.raises(errors.SettingsError, match="short must be one of 'widen', 'pad', not 'drop'"):
+        with pytest.raises(errors.SettingsError, match="short must be one of 'pad', 'widen', not 'drop'"):
             Segmented(b"", [], short="drop")  # type: ignore[arg-type]
 
 

@@ -66,9 +66,9 @@ class ValenceAnnotator:
     segments_column : str, optional
         The column with the segments of each item, to annotate each by itself: a list of ``{"start", "end"}``, or of
         Whisper's ``{"timestamp": (start, end)}``, in seconds. The timeline then has these segments.
-    short_segments : {"widen", "pad"}, default="widen"
-        What to do with segments under 5.0 s: take in some of their surroundings, where others may be speaking, or
-        leave them alone and lengthen them as `short_audio` says.
+    short_segments : {"pad", "widen"}, default="pad"
+        What to do with segments under 5.0 s: lengthen each by itself, as `short_audio` says, or take in some of its
+        surroundings, where others may be speaking.
     engine : Engine, optional
         An engine to use, with its settings; no others can then be given.
     model, emotions, sampling_rate, short_audio, long_audio, min_confidence, concurrency, cache, api_key, base_url
@@ -141,7 +141,7 @@ class ValenceAnnotator:
         labels: Labels = "string",
         scores: Scores = "struct",
         segments_column: str | None = None,
-        short_segments: ShortSegments = "widen",
+        short_segments: ShortSegments = "pad",
         engine: Engine | None = None,
         model: str | None = None,
         emotions: Sequence[str] | None = None,

@@ -42,9 +42,9 @@ class Segmented:
         as Whisper does, in seconds; other keys do not matter, and an end of None is that of the audio. Segments may
         overlap and have any order. A dict of lists, ``{"start": [...], "end": [...]}``, is taken too. None, and no
         segments, make the item a missing one.
-    short : {"widen", "pad"}, default="widen"
-        What to do with segments under 5.0 s: take in as much of their surroundings as is needed, where others may be
-        speaking; or leave them alone and lengthen them as ``short_audio`` says, with silence by default.
+    short : {"pad", "widen"}, default="pad"
+        What to do with segments under 5.0 s: lengthen each by itself, as ``short_audio`` says, with silence by default;
+        or take in as much of its surroundings as is needed, where others may be speaking.
 
     Notes
     -----
@@ -69,7 +69,7 @@ class Segmented:
 
     audio: Any
     segments: Any
-    short: ShortSegments = "widen"
+    short: ShortSegments = "pad"
 
     def __post_init__(self) -> None:
         check_choice("short", self.short, get_args(ShortSegments))
