@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from valence_integrations import (
     errors,
     valence_annotate,
 )
+from valence_integrations.audio import open_clip
 from valence_integrations.sandbox import Sandbox
 
 SPEECH = [str(EXAMPLES / "audio" / name) for name in ("ben_happy.wav", "ben_sad.ogg", "carl_angry.flac")]
@@ -291,6 +293,29 @@ def test_in_a_running_event_loop() -> None:
 
     for rows in asyncio.run(cell()):
         assert_rows(rows, files)
+
+
+def test_only_the_audio_of_calls_under_way_is_in_memory(
+    service: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alive: set[int] = set()
+    most, numbers = 0, itertools.count()
+
+    def opened(*item: Any) -> Any:
+        nonlocal most
+        clip, number = open_clip(*item), next(numbers)
+        alive.add(number)
+        weakref.finalize(clip, alive.discard, number)
+        most = max(most, len(alive))
+        return clip
+
+    monkeypatch.setattr("valence_integrations.engine._job.open_clip", opened)
+    made({"audio": voices(200)}).save_to_disk(tmp_path / "clips")
+    dataset = datasets.load_from_disk(tmp_path / "clips")
+    engine = Engine(Settings(base_url=service.url, concurrency=4, limits=None, cache=False))
+    done = dataset.map(ValenceAnnotator(engine=engine), batched=True)
+    assert len(done) == next(numbers) == 200
+    assert most <= 4 + 8
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
