@@ -150,6 +150,20 @@ class TestAnswers:
         assert left < long.nbytes
 
 
+class TestEstimate:
+    def test_it_tells_the_calls_that_the_job_makes(self, engine: Engine, sandbox: Sandbox) -> None:
+        turns = [*TURNS, TURNS[0], {"start": 20.0, "end": 21.0}, {"start": 9.0, "end": 8.0}]
+        items = [call(turns), call(TURNS[:1]), call([]), Segmented(None, TURNS)]
+        before = engine.estimate(items)
+        assert (before.items, before.missing, before.skipped, before.unreadable) == (4, 1, 1, {})
+        assert (before.calls, before.padded, before.chunked, before.undecoded) == (4, 1, 1, 0)
+        assert before.audio_seconds == pytest.approx(6 + 13.5 + 7 + 1)
+        assert sandbox.requests == []
+        engine.predict_many(items, on_error="null")
+        assert sandbox.calls == before.calls
+        assert (engine.estimate(items).calls, engine.estimate(items).cached) == (0, 2)
+
+
 class TestShortSegments:
     @pytest.mark.parametrize(
         ("start", "end", "window"),
