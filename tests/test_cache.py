@@ -16,7 +16,7 @@ from valence_integrations import Settings
 from valence_integrations.cache import ResultCache, cache_directory, cache_key
 
 VALUE = {"segments": [{"emotion": "happy", "scores": {"happy": 0.7}}], "request_id": None}
-FILE = "results.sqlite3"
+FILE = "answers.sqlite3"
 
 
 def test_keeps_values_across_objects(tmp_path: Path) -> None:

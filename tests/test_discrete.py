@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import requests
+from requests.structures import CaseInsensitiveDict
 
 from tests.conftest import voice
 from valence_integrations import Settings, errors, wav
+from valence_integrations._connections import Answer
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.sandbox import Faults, Policy, Sandbox
 from valence_integrations.transport import Transport, _retry_after
@@ -128,9 +129,8 @@ def test_a_429_carries_the_wait() -> None:
     ],
 )
 def test_retry_after_in_every_form(asked: str, seconds: float | None) -> None:
-    response = requests.Response()
-    response.headers["Retry-After"] = asked
-    assert _retry_after(response) == seconds
+    headers = CaseInsensitiveDict({"retry-after": asked})
+    assert _retry_after(Answer(429, "", headers, b"")) == seconds
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from itertools import count, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -244,6 +245,28 @@ class TestPredictMany:
         assert capfd.readouterr().err == ""
 
 
+class SlowDecoder:
+    """As `datasets` gives it, over a slow disk."""
+
+    def __init__(self, seed: int, decoded: list[float]) -> None:
+        self._seed = seed
+        self._decoded = decoded
+
+    def get_all_samples(self) -> SimpleNamespace:
+        time.sleep(0.01)
+        self._decoded.append(time.monotonic())
+        return SimpleNamespace(data=voice(5.0, 8_000, self._seed), sample_rate=8_000)
+
+
+def test_slow_items_are_prepared_while_others_wait_for_answers() -> None:
+    decoded: list[float] = []
+    with Sandbox(latency=0.5) as sandbox, Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key)) as engine:
+        engine.predict_many([SlowDecoder(seed, decoded) for seed in range(8)])
+        requests = [record.time for record in sandbox.requests if record.method == "POST"]
+    assert (len(decoded), len(requests)) == (8, 8)
+    assert decoded[7] < requests[0] + 0.5 < requests[5], "three more than the five that are sent at once"
+
+
 class TestMemory:
     def test_only_a_window_of_audio_is_alive(self, engine: Engine) -> None:
         base = voice(5.0, 8_000)
@@ -452,6 +475,7 @@ def predict_in_a_process(url: str, items: list[bytes]) -> tuple[list[dict[str, f
 KILLED = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from valence_integrations import Engine, Settings
 
 engine = Engine(Settings(base_url=sys.argv[1], api_key="sandbox-key", concurrency=3))

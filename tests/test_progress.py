@@ -342,7 +342,7 @@ class TestInterrupts:
             seconds, printed = self.interrupt(box, self.run(INTERRUPTED, box, tmp_path, ""))
         assert seconds < 2.0
         assert re.search(
-            r"KeyboardInterrupt: interrupted: \d+ of 40 items are done; with cache=False their answers are not kept, "
+            r"KeyboardInterrupt: interrupted: \d+ of 40 items are done; without a cache their answers are not kept, "
             r"and running again pays for them again\.$",
             printed,
         )
@@ -370,6 +370,19 @@ class TestInterrupts:
         (record,) = caplog.records
         assert (record.levelname, record.name) == ("WARNING", "valence_integrations")
         assert "items are done; what is paid is in the cache" in record.getMessage()
+
+    def test_a_cache_that_cannot_be_used_keeps_nothing(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        def items() -> object:
+            yield from clips(8)
+            raise KeyboardInterrupt
+
+        with (
+            pytest.warns(UserWarning, match="cannot be used"),
+            pytest.raises(KeyboardInterrupt, match="without a cache their answers are not kept"),
+        ):
+            make_engine(cache=tmp_path / "file", concurrency=1).predict_many(items())  # type: ignore[arg-type]
 
     def test_calls_that_are_not_answered_in_time(
         self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch

@@ -35,11 +35,10 @@ SCHEMA = 1
 #: Marks the file as ours ("VALE").
 _APPLICATION_ID = 0x56414C45
 
-_FILE = "results.sqlite3"
-_TABLES = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL);
-CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, pid INTEGER, until REAL)
-"""
+_FILE = "answers.sqlite3"
+
+#: A row without a value is a claim: the process `pid` is about to find it out.
+_TABLES = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL, pid INTEGER)"
 
 #: A claim that is older belonged to a process that hangs, or whose number another process has now.
 _CLAIM_SECONDS = 3_600.0
@@ -98,44 +97,52 @@ class ResultCache:
         self._connection: sqlite3.Connection | None = None
         self._close: Callable[[], object] = lambda: None
 
+    @property
+    def outlives(self) -> bool:
+        """Whether what is put in outlives this object."""
+        return self._directory is not None
+
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, or None."""
         row = self._run(lambda run: run("SELECT value FROM answers WHERE key = ?", (key,)).fetchone())
-        return None if row is None else dict(json.loads(row[0]))
+        return dict(json.loads(row[0])) if row and row[0] else None
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Keep a value, at once and for good."""
         row = (key, json.dumps(value, allow_nan=False), time.time())
-        self._run(lambda run: run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row))
+        self._run(lambda run: run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, NULL)", row))
 
     def remove(self, key: str) -> None:
         """Forget a key."""
         self._run(lambda run: run("DELETE FROM answers WHERE key = ?", (key,)))
 
     def claim(self, key: str) -> bool:
-        """Say that this process is about to find out the value of a key; False if another is at it already."""
+        """Say that this process is about to find out the value of a key; False if another is at it, or has done so."""
 
         def work(run: Run) -> bool:
-            mine = (key, os.getpid(), time.time() + _CLAIM_SECONDS)
-            if run("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", mine).rowcount:
+            now = time.time()
+            if run("INSERT OR IGNORE INTO answers VALUES (?, NULL, ?, ?)", (key, now, os.getpid())).rowcount:
                 return True
-            row = run("SELECT pid, until FROM claims WHERE key = ?", (key,)).fetchone()
-            if row is None or (row[1] > time.time() and is_alive(row[0])):
+            row = run("SELECT pid, created FROM answers WHERE key = ? AND value ISNULL", (key,)).fetchone()
+            if row is None or (row[1] + _CLAIM_SECONDS > now and is_alive(row[0])):
                 return False
             taken = run(
-                "UPDATE claims SET pid = ?, until = ? WHERE key = ? AND pid = ? AND until = ?", (*mine[1:], key, *row)
+                "UPDATE answers SET pid = ?, created = ? WHERE key = ? AND value ISNULL AND pid = ? AND created = ?",
+                (os.getpid(), now, key, *row),
             )
             return bool(taken.rowcount)
 
         return self._run(work)
 
     def release(self, key: str) -> None:
-        """Give up a claim."""
-        self._run(lambda run: run("DELETE FROM claims WHERE key = ?", (key,)))
+        """Give up a claim without a value."""
+        self._run(lambda run: run("DELETE FROM answers WHERE key = ? AND value ISNULL", (key,)))
 
     def info(self) -> dict[str, Any]:
         """Tell where the file is, how many answers it holds, its size in bytes, and the time of the oldest."""
-        count, oldest = self._run(lambda run: run("SELECT count(*), min(created) FROM answers").fetchone())
+        count, oldest = self._run(
+            lambda run: run("SELECT count(*), min(created) FROM answers WHERE value NOTNULL").fetchone()
+        )
         path = None if self._directory is None else self._directory / _FILE
         return {
             "path": None if path is None else str(path),
@@ -147,11 +154,13 @@ class ResultCache:
     def clear(self, older_than: float = 0.0) -> int:
         """Forget the answers that are older than so many seconds; return how many that were."""
         before = time.time() - older_than
-        return int(self._run(lambda run: run("DELETE FROM answers WHERE created <= ?", (before,)).rowcount))
+        forget = "DELETE FROM answers WHERE created <= ? AND value NOTNULL"
+        return int(self._run(lambda run: run(forget, (before,)).rowcount))
 
     def export(self, path: Path) -> int:
         """Write all answers to a file, one JSON object a line; return how many."""
-        rows = self._run(lambda run: run("SELECT key, created, value FROM answers ORDER BY created, key").fetchall())
+        answers = "SELECT key, created, value FROM answers WHERE value NOTNULL ORDER BY created, key"
+        rows = self._run(lambda run: run(answers).fetchall())
         with path.open("w", encoding="utf-8") as file:
             for key, created, value in rows:
                 file.write(json.dumps({"key": key, "created": created, **json.loads(value)}) + "\n")

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import requests
 
+from valence_integrations._connections import Answer
 from valence_integrations.audio import IDEAL_RATE, open_clip
 from valence_integrations.errors import InvalidResponseError
 from valence_integrations.settings import Settings
@@ -63,16 +63,11 @@ class DiscreteClient:
             See `Transport.send`; also if the answer is no JSON object.
         """
         multipart = self._settings.payload == "multipart"
-        response = self._transport.send(
-            "POST",
-            self._url,
-            data=body,
-            headers={
-                "x-api-key": self._settings.require_key(),
-                "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}" if multipart else "application/json",
-            },
-        )
-        return _answer(response)
+        headers = {
+            "x-api-key": self._settings.require_key(),
+            "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}" if multipart else "application/json",
+        }
+        return _read(self._transport.post(self._url, body, headers))
 
     def _json_body(self, wav: bytes) -> bytes:
         import soxr
@@ -87,15 +82,15 @@ class DiscreteClient:
         return (json.dumps(text) if self._settings.discrete_path == "/emotionprediction" else text).encode()
 
 
-def _answer(response: requests.Response) -> dict[str, Any]:
+def _read(answer: Answer) -> dict[str, Any]:
     try:
-        answer = response.json()
+        said = json.loads(answer.body)
     except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict):
-        return answer
+        said = None
+    if isinstance(said, dict):
+        return said
     raise InvalidResponseError(
-        f"the service's answer is no JSON object ({len(response.content)} bytes of "
-        f"{response.headers.get('Content-Type', 'no type')}). Check base_url; if it is right, try again.",
-        status_code=response.status_code,
+        f"the service's answer is no JSON object ({len(answer.body)} bytes of "
+        f"{answer.headers.get('Content-Type', 'no type')}). Check base_url; if it is right, try again.",
+        status_code=answer.status,
     )

@@ -301,6 +301,7 @@ class Limiter:
         self._refresh = refresh
         self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
+        self._out = 0
         self._jitter = _FIRST_JITTER_SECONDS
         self._stretch = 1.0
         self._calm = 0
@@ -330,6 +331,8 @@ class Limiter:
             yield self.clock() - begun
         finally:
             self._ledger.give_back(permit)
+            with self._lock:
+                self._out -= 1
             self._call_next()
 
     def hold(self, seconds: float) -> float:
@@ -348,6 +351,7 @@ class Limiter:
     def _in_turn(self, stopped: Callable[[], bool]) -> tuple[int, float]:
         """Wait behind those who came before, then for the ledger."""
         called = threading.Event()
+        permit = 0
         with self._lock:
             self._queue.append(called)
             is_first = self._queue[0] is called
@@ -356,20 +360,23 @@ class Limiter:
                 called.wait()
             while not stopped():
                 called.clear()
-                permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
-                if permit:
-                    return permit, when
+                when = _LOOK_AGAIN_SECONDS
+                if self._out < self.concurrency:
+                    permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
+                    if permit:
+                        self._out += 1
+                        return permit, when
                 called.wait(min(when, _LOOK_AGAIN_SECONDS))
             raise StoppedError
         finally:
             with self._lock:
                 self._queue.popleft()
-            self._call_next()
+            self._call_next(anyway=not permit)
 
-    def _call_next(self) -> None:
-        """Let the first in the queue look again; it alone, as waking a thread is not free."""
+    def _call_next(self, *, anyway: bool = False) -> None:
+        """Let the first in the queue look again, if there can be a permit; it alone, as waking a thread is not free."""
         with self._lock:
-            if self._queue:
+            if self._queue and (anyway or self._out < self.concurrency):
                 self._queue[0].set()
 
     def length_of(self, seconds: float) -> float:

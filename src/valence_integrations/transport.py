@@ -1,26 +1,29 @@
-"""HTTP to the service: one pooled session, timeouts on every call, and the key for no other host."""
+"""HTTP to the service: kept-alive connections, timeouts on every call, and the key for no other host."""
 
 from __future__ import annotations
 
 import email.utils
+import http.client
+import json
 import math
 import os
+import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
 import requests.utils
 
 from valence_integrations import errors
+from valence_integrations._connections import READ_STEP, Answer, ConnectError, Connections
 from valence_integrations._version import __version__
 from valence_integrations.settings import Settings
 
 __all__ = ["Transport"]
-
-#: Bytes read between two looks at the clock: an answer that dribbles must not hold a call for ever.
-_READ_STEP = 64
 
 _USER_AGENT = f"valence-integrations/{__version__}"
 
@@ -28,23 +31,33 @@ _USER_AGENT = f"valence-integrations/{__version__}"
 class Transport:
     """Sends requests, and turns what goes wrong into this library's exceptions.
 
+    `send` is for any request to any host; `post` takes less of the processor, and is for the many.
+
     Parameters
     ----------
     settings : Settings
         `base_url`, the key and the timeouts.
     pool_size : int
-        Connections that are kept open.
+        Connections that `send` keeps open.
     """
 
     def __init__(self, settings: Settings, pool_size: int) -> None:
         self._settings = settings
         self._session = requests.Session()
         self._session.proxies = requests.utils.get_environ_proxies(settings.base_url)
-        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        ca_bundle = (
+            os.environ.get("REQUESTS_CA_BUNDLE")
+            or os.environ.get("CURL_CA_BUNDLE")
+            or requests.utils.DEFAULT_CA_BUNDLE_PATH
+        )
+        self._session.verify = ca_bundle
         self._session.trust_env = False
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_size)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
+        self._direct: Connections | None = None
+        if not requests.utils.select_proxy(settings.base_url, self._session.proxies):
+            self._direct = Connections(settings.base_url, settings.timeout, Path(ca_bundle))
 
     def send(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         """Send one request and read its answer whole.
@@ -70,17 +83,44 @@ class Transport:
                 raise self._unreachable() from None
             raise self._too_slow() from None
         except requests.exceptions.SSLError as error:
-            raise errors.NetworkError(f"no secure connection to {self._host}: {error}.", sent=False) from None
+            raise self._insecure(error) from None
         except requests.exceptions.RequestException as error:
             if _never_left(error):
                 raise self._unreachable() from None
-            raise errors.NetworkError(f"the connection to {self._host} broke before the answer was whole.") from None
-        self._check(response)
+            raise self._broken() from None
+        self._check(_answer(response), with_key="x-api-key" in request.headers)
         return response
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post a body to the service, with the key among the headers, and read the answer whole.
+
+        Raises
+        ------
+        CallError, AudioError, JobError
+            As `send` does.
+        """
+        if self._direct is None:
+            return _answer(self.send("POST", url, data=body, headers=headers))
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}"
+        try:
+            answer = self._direct.post(target, body, {**headers, "User-Agent": _USER_AGENT})
+        except ConnectError as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise self._insecure(error.__cause__) from None
+            raise self._unreachable() from None
+        except TimeoutError:
+            raise self._too_slow() from None
+        except (OSError, http.client.HTTPException):
+            raise self._broken() from None
+        self._check(answer, with_key=True)
+        return answer
 
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+        if self._direct is not None:
+            self._direct.close()
 
     @property
     def _host(self) -> str:
@@ -91,7 +131,7 @@ class Transport:
         pieces = []
         with response:
             try:
-                for piece in response.iter_content(_READ_STEP):
+                for piece in response.iter_content(READ_STEP):
                     pieces.append(piece)
                     if time.monotonic() > deadline:
                         raise self._too_slow()
@@ -104,25 +144,31 @@ class Transport:
     def _unreachable(self) -> errors.NetworkError:
         return errors.NetworkError(f"{self._host} cannot be reached; check the network and base_url.", sent=False)
 
+    def _insecure(self, reason: Exception) -> errors.NetworkError:
+        return errors.NetworkError(f"no secure connection to {self._host}: {reason}.", sent=False)
+
+    def _broken(self) -> errors.NetworkError:
+        return errors.NetworkError(f"the connection to {self._host} broke before the answer was whole.")
+
     def _too_slow(self) -> errors.ReadTimeoutError:
         seconds = self._settings.timeout[1]
         return errors.ReadTimeoutError(
             f"no answer from {self._host} within {seconds:g} s; raise timeout=(connect, read)."
         )
 
-    def _check(self, response: requests.Response) -> None:
-        status = response.status_code
+    def _check(self, answer: Answer, *, with_key: bool) -> None:
+        status = answer.status
         if status < 300:
             return
         if status < 400:
             raise errors.RedirectError(
-                f"{self._host} redirects to {response.headers.get('Location', 'another address')!r}; the key is sent "
+                f"{self._host} redirects to {answer.headers.get('Location', 'another address')!r}; the key is sent "
                 "to no other address than base_url. If the service has moved, set base_url to its new address."
             )
-        body = _json(response)
+        body = _json(answer)
         code = str(body["error_code"]) if body.get("error_code") else None
-        said = self._said(response, body)
-        if status in (401, 403) and "x-api-key" in response.request.headers:
+        said = self._said(answer, body)
+        if status in (401, 403) and with_key:
             raise errors.AuthenticationError(
                 f"the service refuses the API key (HTTP {status}: {said}). Check VALENCE_API_KEY or api_key."
             )
@@ -131,20 +177,20 @@ class Transport:
                 f"too many calls for this account ({said}). Lower concurrency, or wait for the quota.",
                 status_code=status,
                 error_code=code,
-                retry_after=_retry_after(response),
+                retry_after=_retry_after(answer),
             )
         if status >= 500:
             raise errors.ServerError(
                 f"the service failed (HTTP {status}: {said}). Try again later.",
                 status_code=status,
                 error_code=code,
-                retry_after=_retry_after(response),
+                retry_after=_retry_after(answer),
             )
         raise _refused(status, code, said, body)
 
-    def _said(self, response: requests.Response, body: Mapping[str, Any]) -> str:
+    def _said(self, answer: Answer, body: Mapping[str, Any]) -> str:
         """Quote what the service says; an echo of the key is masked."""
-        said = str(body.get("error") or body.get("detail") or response.reason or "no reason given")
+        said = str(body.get("error") or body.get("detail") or answer.reason or "no reason given")
         key = self._settings.api_key
         return (said.replace(key, "***") if key else said)[:300]
 
@@ -171,9 +217,13 @@ def _refused(status: int, code: str | None, said: str, body: Mapping[str, Any]) 
     )
 
 
-def _json(response: requests.Response) -> Mapping[str, Any]:
+def _answer(response: requests.Response) -> Answer:
+    return Answer(response.status_code, response.reason, response.headers, response.content)
+
+
+def _json(answer: Answer) -> Mapping[str, Any]:
     try:
-        body = response.json()
+        body = json.loads(answer.body)
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
@@ -184,9 +234,9 @@ def _seconds(body: Mapping[str, Any], key: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(answer: Answer) -> float | None:
     """Seconds that the service asks to wait, given as such or as a date."""
-    value = response.headers.get("Retry-After")
+    value = answer.headers.get("Retry-After")
     if value is None:
         return None
     try:

@@ -326,7 +326,7 @@ class Engine:
             raise
         except KeyboardInterrupt:
             unanswered = self._drain(job, _INTERRUPT_SECONDS)
-            message = done.interrupted(unanswered, kept=self.settings.cache is not False)
+            message = done.interrupted(unanswered, kept=workshop.cache is not None and workshop.cache.outlives)
             _log.warning("job %d: %s", number, message)
             # As its message, it is the last line that a person sees, and whoever catches it has it too.
             raise KeyboardInterrupt(message) from None

@@ -127,7 +127,7 @@ class Progress:
         total = "" if self.total is None else f" of {self.total:,}"
         message = f"interrupted: {self.done:,}{total} items are done; "
         if not kept:
-            return f"{message}with cache=False their answers are not kept, and running again pays for them again."
+            return f"{message}without a cache their answers are not kept, and running again pays for them again."
         but = f" (but for {unanswered} calls that were still under way)" if unanswered else ""
         return f"{message}what is paid is in the cache{but}, so running the same again goes on from there."
 

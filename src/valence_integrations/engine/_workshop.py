@@ -20,7 +20,7 @@ from valence_integrations.transport import Transport
 
 _log = logging.getLogger("valence_integrations")
 
-#: Threads beyond the calls under way, which read and prepare the next items.
+#: Threads beyond the calls under way, which read and prepare the next items, where that takes time.
 _PREPARING = 3
 
 #: Failed calls in a row, over all items, after which the service is taken to be down.
@@ -40,7 +40,7 @@ class Workshop:
         self.discrete = DiscreteClient(settings, self.transport)
         self.asynch = AsynchClient(settings, self.transport)
         self.poller = Poller(self.asynch.poll)
-        self.pool = Pool(DEFAULT_CONCURRENCY + _PREPARING)
+        self.pool = Pool(DEFAULT_CONCURRENCY)
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
         self._failures = 0
@@ -65,13 +65,18 @@ class Workshop:
                 else:
                     policy = Policy() if settings.limits is None else Policy.of(settings.limits)
                     self._limiter = Limiter(ledger, policy, settings.concurrency)
-                self.pool.grow(self._limiter.concurrency + _PREPARING)
+                self.pool.grow(self._limiter.concurrency)
             return self._limiter
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """Limits of the account; none are known before the first call."""
         return () if self._limiter is None else self._limiter.windows
+
+    def prepare_ahead(self) -> None:
+        """Have threads that prepare items while the others wait for answers."""
+        concurrency = DEFAULT_CONCURRENCY if self._limiter is None else self._limiter.concurrency
+        self.pool.grow(concurrency + _PREPARING)
 
     def spend(self, size: int, seconds: float) -> None:
         """Count a call that is about to be made.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 import uuid
@@ -37,6 +36,7 @@ def discrete_routes(service: Service) -> APIRouter:
         service.admit(request)
         number = service.next_number()
         data, is_json = await _received(request)
+        due = time.perf_counter() + _latency(service, number)
         record_of(request).sha256 = hashlib.sha256(data).hexdigest()
 
         async def answer() -> Response:
@@ -52,8 +52,7 @@ def discrete_routes(service: Service) -> APIRouter:
             service.journal.count("answered")
             return json_answer(content)
 
-        await asyncio.sleep(_latency(service, number))
-        return await service.deliver(number, request, answer)
+        return await service.deliver(number, request, answer, due)
 
     for path in sorted(DISCRETE_PATHS):
         router.post(path)(predict)

@@ -26,7 +26,8 @@ class Sandbox:
     Parameters
     ----------
     latency : float or (float, float)
-        Seconds added to each discrete answer, or a range to draw from. Many requests may wait side by side.
+        Seconds from a discrete request's last byte to its answer, or a range to draw from; the sandbox's own few
+        milliseconds are within them. Many requests may wait side by side.
     faults : Faults, optional
         What goes wrong on purpose.
     policy : Policy, optional

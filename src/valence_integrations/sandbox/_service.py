@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import secrets
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,12 +68,18 @@ class Service:
         """Run a function in the pool."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
-    async def deliver(self, number: int, request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
-        """Answer, or do what the faults have in store for this number."""
+    async def deliver(
+        self, number: int, request: Request, answer: Callable[[], Awaitable[Response]], due: float = 0.0
+    ) -> Response:
+        """Answer, or do what the faults have in store for this number, not before `due` by the performance counter."""
         kind = self.faults.kind(number)
         if kind == "ok":
-            return await answer()
+            try:
+                return await answer()
+            finally:
+                await _until(due)
         record_of(request).fault = kind
+        await _until(due)
         if kind in WIRE_FAULTS:
             return await misbehaviour(kind, answer, self.faults.slow_seconds, self.storage_url)
         status = int(kind)
@@ -86,6 +93,10 @@ class Service:
         if self.faults.asynch:
             return await self.deliver(self.next_number(), request, answer)
         return await answer()
+
+
+async def _until(due: float) -> None:
+    await asyncio.sleep(max(due - time.perf_counter(), 0.0))
 
 
 def record_of(request: Request) -> RequestRecord:

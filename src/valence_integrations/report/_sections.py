@@ -1,0 +1,215 @@
+"""Sections of the report about what was found: emotions, confidence, timelines, doubt, failures."""
+
+from __future__ import annotations
+
+import math
+
+from valence_integrations._html import Html, tag
+from valence_integrations._pictures import NO_EMOTION, Cell, clock, coarser, legend, merged, paint, said, strip, swatch
+from valence_integrations.report._summary import BINS, MOST_STRIPS, Failures, Summary
+from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, percent, table, tail
+from valence_integrations.results import EmotionPrediction
+from valence_integrations.settings import Settings
+
+#: The vendor recommends to drop an emotion under this confidence [quickstart].
+_RECOMMENDED = 0.38
+
+#: Pieces of all timelines together, for the report's size; and of each, at the least and at the most.
+_ALL_PIECES, _FEWEST_PIECES, _MOST_PIECES = 5_000, 50, 240
+
+
+def emotions(summary: Summary) -> Html:
+    """How often each emotion was found."""
+    known = summary.ranked
+    if not known:
+        return tag("p", "No item has an emotion.")
+    total = sum(found.items for found in known.values())
+    largest = max(found.items for found in known.values())
+    rows = [
+        (
+            swatch(emotion),
+            bar_cell(found.items / largest, emotion, percent(found.items, total)),
+            f"{found.items:,}",
+            f"{found.confidence / found.items:.2f}",
+            clock(round(found.seconds)) if found.seconds else "—",
+        )
+        for emotion, found in known.items()
+    ]
+    dropped = f"“{NO_EMOTION}”: the confidence is under min_confidence." if None in known else None
+    return tag(
+        "div",
+        table("Items by emotion", ["Emotion", "Share", "Items#", "Mean confidence#", "Audio#"], rows),
+        tag("p", dropped, class_="more") if dropped else None,
+    )
+
+
+def confidence(summary: Summary, settings: Settings | None) -> Html | None:
+    """How confidences are distributed."""
+    known = summary.ranked
+    if not known:
+        return None
+    sums = [sum(found.bins[at] for found in known.values()) for at in range(BINS)]
+    total, highest = sum(sums), max(sums)
+    least = settings.min_confidence if settings is not None else None
+    line = _RECOMMENDED if least is None else least
+    columns = (
+        tag(
+            "span",
+            (
+                tag(
+                    "span",
+                    title=f"{_range(at)} {emotion or NO_EMOTION}: {found.bins[at]:,}",
+                    style=f"flex:{found.bins[at]} 0 0;{paint(emotion)}",
+                )
+                for emotion, found in known.items()
+                if found.bins[at]
+            ),
+            style=f"height:{count / highest:.2%}",
+        )
+        for at, count in enumerate(sums)
+    )
+    told = "min_confidence" if least is not None else "the vendor recommends to drop what is under it"
+    peak = sums.index(highest)
+    label = f"Distribution of {total:,} confidences. The highest bar is {_range(peak)}: {highest:,} items."
+    return tag(
+        "figure",
+        legend(known),
+        tag(
+            "div",
+            tag("span", f"{highest:,}", class_="highest", aria_hidden="true"),
+            tag("div", columns, class_="columns", role="img", aria_label=label),
+            tag("span", class_="line", style=f"left:{line:.1%}"),
+            class_="histogram",
+        ),
+        tag("div", (tag("span", f"{tick:g}") for tick in (0, 0.25, 0.5, 0.75, 1)), class_="ticks", aria_hidden="true"),
+        tag("figcaption", f"Confidence in each item's emotion, 0 to 1. The dashed line is at {line:g}: {told}."),
+        folded(
+            "Confidence as a table",
+            table(
+                "Items by confidence",
+                ["Confidence", *(f"{emotion or NO_EMOTION}#" for emotion in known), "All#", "Share#"],
+                [
+                    (
+                        _range(at),
+                        *(f"{found.bins[at]:,}" for found in known.values()),
+                        f"{count:,}",
+                        percent(count, total),
+                    )
+                    for at, count in enumerate(sums)
+                    if count
+                ],
+            ),
+        ),
+    )
+
+
+def _range(at: int) -> str:
+    return f"{at / BINS:.2f} to {(at + 1) / BINS:.2f}"
+
+
+def timelines(summary: Summary) -> Html | None:
+    """A strip for each long item."""
+    if not summary.strips:
+        return None
+    most = min(max(_ALL_PIECES // len(summary.strips), _FEWEST_PIECES), _MOST_PIECES)
+    drawn = [(name, merged(prediction.segments)) for name, prediction in summary.strips]
+    names = dict.fromkeys(piece.emotion for _, pieces in drawn for piece in pieces if not math.isnan(piece.confidence))
+    left_out = "long items are in your results; EmotionPrediction.plot() draws any of them."
+    return tag(
+        "div",
+        tag("p", "Point at a stretch, or open the table under it, for its times and confidence."),
+        legend(names),
+        (_timeline(name, pieces, most) for name, pieces in drawn if pieces),
+        more(summary.long_items - MOST_STRIPS, left_out),
+    )
+
+
+def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
+    pieces = coarser(stretches, most)
+    end = pieces[-1].end
+    fine = (
+        f" The shortest of its {len(stretches):,} stretches are in your results only." if len(stretches) > most else ""
+    )
+    return tag(
+        "figure",
+        tag("h3", item_cell(name)),
+        strip(pieces, tail(name)),
+        tag("div", tag("span", "0:00"), tag("span", clock(end)), class_="ticks", aria_hidden="true"),
+        tag("figcaption", f"{said(stretches)}.{fine}"),
+        folded(
+            f"Table of {len(pieces)} stretches",
+            table(
+                f"Timeline of {tail(name)}",
+                ["From#", "To#", "Emotion", "Confidence#"],
+                [
+                    (
+                        clock(piece.start),
+                        clock(piece.end),
+                        piece.label,
+                        "" if math.isnan(piece.confidence) else f"{piece.confidence:.2f}",
+                    )
+                    for piece in pieces
+                ],
+            ),
+        ),
+        class_="timeline",
+    )
+
+
+def least_certain(summary: Summary) -> Html | None:
+    """Items to listen to."""
+    doubtful = summary.least_certain
+    if not doubtful:
+        return None
+    rows = [
+        (
+            item_cell(name),
+            swatch(prediction.emotion),
+            bar_cell(prediction.confidence, prediction.emotion, f"{prediction.confidence:.2f}"),
+            _next(prediction),
+        )
+        for name, prediction in doubtful
+    ]
+    known = sum(found.items for found in summary.emotions.values())
+    return tag(
+        "div",
+        tag("p", "Worth listening to: the service is least confident in these, or finds another emotion close by."),
+        table("Least certain items", ["Item", "Emotion", "Confidence", "Other scores"], rows, "items"),
+        more(known - len(rows), "are in your results: sort them by confidence."),
+    )
+
+
+def _next(prediction: EmotionPrediction) -> str:
+    """Up to two scores beside that of the item's emotion, the largest first."""
+    others = sorted(
+        ((score, emotion) for emotion, score in prediction.scores.items() if emotion != prediction.emotion),
+        reverse=True,
+    )
+    return ", ".join(f"{emotion} {score:.2f}" for score, emotion in others[:2])
+
+
+def failures(summary: Summary) -> Html:
+    """What failed, by cause, and what to do."""
+    if not summary.failures:
+        return tag("p", "No item failed.")
+    ranked = sorted(summary.failures.items(), key=lambda pair: -pair[1].items)
+    return tag("div", (_cause(cause.title, cause.remedy, found) for cause, found in ranked))
+
+
+def _cause(title: str, remedy: str, found: Failures) -> Html:
+    count = "1 item" if found.items == 1 else f"{found.items:,} items"
+    return tag(
+        "article",
+        tag("h3", message_cell(title), " ", tag("span", count, class_="count")),
+        tag("p", tag("strong", "What to do: "), remedy),
+        folded(
+            "Which items" if found.items == len(found.first) else f"The first {len(found.first)} items",
+            table(
+                f"Failed: {message_cell(title)}",
+                ["Item", "Message"],
+                [(item_cell(name), message_cell(message)) for name, message in found.first],
+            ),
+            more(found.items - len(found.first), "are in your results, with their errors."),
+        ),
+        class_="cause",
+    )
