@@ -80,7 +80,8 @@ class Report:
         ]
         if self._kept:
             counts.append(f"{self._kept:,} kept by datasets")
-        lines = [f"emotions: {self._rows:,} rows in {span}: {', '.join(counts)}; {self._cached:,} from the cache"]
+        rows = "1 row" if self._rows == 1 else f"{self._rows:,} rows"
+        lines = [f"emotions: {rows} in {span}: {', '.join(counts)}; {self._cached:,} from the cache"]
         lines += [
             f"  {count:,} {reason}, such as {self._examples[reason]}" for reason, count in self._reasons.most_common()
         ]
