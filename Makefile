@@ -38,6 +38,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/datasets_scale.py
 
 stress: $(VENV)/.dev
 	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)

@@ -20,6 +20,7 @@ from valence_integrations import wav
 from valence_integrations.asynch import KEPT_SECONDS
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import cache_key
+from valence_integrations.engine._segments import Segmented, excerpts
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.errors import ItemError
 from valence_integrations.limits import Policy, Window
@@ -153,8 +154,8 @@ def estimate(items: Iterable[object], workshop: Workshop) -> Estimate:
     for index, item in enumerate(items):
         counts["items"] += 1
         try:
-            clip = open_clip(item, settings.sampling_rate)
-            need = None if clip is None else need_of(clip)
+            clip = open_clip(item.audio if isinstance(item, Segmented) else item, settings.sampling_rate)
+            need = None if clip is None else need_of(clip, item if isinstance(item, Segmented) else None)
         except ItemError as error:
             # A copy: without the traceback, whose frames hold audio.
             unreadable[index] = copy.copy(error)
@@ -258,7 +259,9 @@ class _Needs:
         self._settings = settings
         self._envelope = envelope
 
-    def __call__(self, clip: Clip) -> _Need:
+    def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
+        if segmented is not None:
+            return self._by_segments(clip, segmented)
         is_long, is_short = clip.duration > MAX_SECONDS, clip.duration < MIN_SECONDS
         by_asynch = is_long and self._settings.long_audio == "asynch"
         if clip.ready and not is_short and (by_asynch or not is_long):
@@ -283,6 +286,11 @@ class _Needs:
             self._discrete(hashlib.sha256(part.wav).hexdigest(), part.seconds, len(part.wav)) for part in todo.parts
         ]
         return _Need(tuple(calls), todo.padded)
+
+    def _by_segments(self, clip: Clip, item: Segmented) -> _Need:
+        """Cut them out as the job would; those that cannot be are no calls."""
+        needs = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
+        return _Need(tuple(call for need in needs for call in need.calls), any(need.padded for need in needs))
 
     def _by_header(self, clip: Clip) -> _Need:
         duration, settings = clip.duration, self._settings

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +21,9 @@ from valence_integrations.answers import read_discrete, read_timeline
 from valence_integrations.asynch import KEPT_SECONDS, temporary_wav
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import ResultCache, cache_key
+from valence_integrations.engine._futures import settle, when_all
 from valence_integrations.engine._pool import Priority
+from valence_integrations.engine._segments import Segmented, excerpts, summed_up
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.limits import StoppedError
 from valence_integrations.results import EmotionPrediction, EmotionSegment
@@ -64,14 +67,12 @@ class Job:
 
     def submit(self, item: object) -> Outcome:
         """Start on an item. Item errors are in the prediction; an exception of the future is a fault of ours."""
-        outcome: Outcome = Future()
+        # A file object may be closed, or read on, before a thread comes to it.
         if hasattr(item, "read"):
-            # A file object may be closed, or read on, before a thread comes to it.
             item = self._opened(item)
-        self._workshop.pool.submit(
-            Priority.ITEM, lambda: self._guarded(outcome, None, lambda: self._run(item, outcome))
-        )
-        return outcome
+        elif isinstance(item, Segmented) and hasattr(item.audio, "read"):
+            item = replace(item, audio=self._opened(item.audio))
+        return self._begin(item, Priority.ITEM)
 
     def wait(self, outcome: Outcome) -> EmotionPrediction:
         """Wait for an item.
@@ -98,6 +99,11 @@ class Job:
             self._idle.wait_for(lambda: not self._calling, seconds)
             return self._calling
 
+    def _begin(self, item: object, priority: Priority) -> Outcome:
+        outcome: Outcome = Future()
+        self._workshop.pool.submit(priority, lambda: self._guarded(outcome, None, lambda: self._run(item, outcome)))
+        return outcome
+
     def _opened(self, item: object) -> object:
         try:
             return open_clip(item, self._settings.sampling_rate)
@@ -105,21 +111,40 @@ class Job:
             return error
 
     def _run(self, item: object, outcome: Outcome) -> None:
-        if isinstance(item, errors.ItemError):
-            raise item
         begun = time.perf_counter()
-        clip = item if isinstance(item, Clip) else open_clip(item, self._settings.sampling_rate)
+        audio = item.audio if isinstance(item, Segmented) else item
+        if isinstance(audio, errors.ItemError):
+            raise audio
+        clip = audio if isinstance(audio, Clip) else open_clip(audio, self._settings.sampling_rate)
         if clip is None:
             outcome.set_result(EmotionPrediction(model=self._settings.model))
             return
 
         def annotate() -> None:
+            if isinstance(item, Segmented):
+                self._send_segments(clip, item, outcome)
+                return
             todo = plan(clip, self._settings)
             if time.perf_counter() - begun > _SLOW_SECONDS:
                 self._workshop.prepare_ahead()
             self._send(clip, todo, outcome)
 
         self._guarded(outcome, clip.name, annotate)
+
+    def _send_segments(self, clip: Clip, item: Segmented, outcome: Outcome) -> None:
+        """Annotate each segment as an item of its own."""
+        times, cut, duration = excerpts(item, clip)
+        if not cut:
+            outcome.set_result(EmotionPrediction(duration=duration, model=self._settings.model))
+            return
+        self._workshop.prepare_ahead()
+        begun = [self._begin(audio, Priority.CALL) for audio in cut]
+
+        def finish() -> None:
+            predictions = [own.result() for own in begun]
+            outcome.set_result(summed_up(times, predictions, duration, self._settings.model))
+
+        when_all(begun, lambda: self._guarded(outcome, clip.name, finish, paid=True))
 
     def _send(self, clip: Clip, todo: Plan, outcome: Outcome) -> None:
         if todo.upload is not None:
@@ -134,21 +159,11 @@ class Job:
 
     def _finish_with(self, answers: list[Future[Value]], clip: Clip, todo: Plan, outcome: Outcome) -> None:
         """Make the prediction as soon as every answer is there."""
-        left = len(answers)
-        lock = threading.Lock()
 
-        def one_less(_: object) -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                if left:
-                    return
-            self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)), paid=True)
-            # A future keeps its callbacks, and they this list: the circle would keep the audio until it is collected.
-            answers.clear()
+        def finish() -> None:
+            outcome.set_result(self._prediction(answers, todo))
 
-        for answer in list(answers):
-            answer.add_done_callback(one_less)
+        when_all(answers, lambda: self._guarded(outcome, clip.name, finish, paid=True))
         if todo.source is None:
             outcome.set_result(EmotionPrediction(duration=todo.duration, model=self._settings.model))
 
@@ -180,11 +195,11 @@ class Job:
             return _value([read_discrete(said, part.start, part.end)], said.get("request_id"))
 
         try:
-            known = self._once(key, lambda fresh: _settle(fresh, lambda: self._keep(key, call())))
+            known = self._once(key, lambda fresh: settle(fresh, lambda: self._keep(key, call())))
         except BaseException as error:
             answer.set_exception(error)
         else:
-            known.add_done_callback(lambda done: _settle(answer, done.result))
+            known.add_done_callback(lambda done: settle(answer, done.result))
 
     def _long_answer(self, clip: Clip, duration: float) -> Future[Value]:
         """Get the answer to one asynch job. The upload is made here; its result comes from the poller."""
@@ -209,7 +224,7 @@ class Job:
         def finish(said: Future[dict[str, Any]]) -> None:
             if not isinstance(said.cancelled() or said.exception(), (bool, errors.AsynchTimeoutError)):
                 self._cache.remove(upload_key)
-            _settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
+            settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
 
         self._workshop.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
 
@@ -242,7 +257,7 @@ class Job:
                 answer.set_result({**value, "cached": True})
             else:
                 assert known is not None
-                known.add_done_callback(lambda done: _settle(answer, lambda: {**done.result(), "cached": True}))
+                known.add_done_callback(lambda done: settle(answer, lambda: {**done.result(), "cached": True}))
             return answer
         fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
         try:
@@ -341,14 +356,6 @@ class Job:
         with self._lock:
             if not self._broken.done():
                 self._broken.set_exception(copy.copy(error))
-
-
-def _settle(future: Future[Value], work: Callable[[], Value]) -> None:
-    """Give a future its result, or the reason why there is none."""
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
 
 
 def _value(segments: Sequence[EmotionSegment], request_id: object) -> Value:
