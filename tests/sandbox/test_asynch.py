@@ -112,8 +112,8 @@ def test_states_advance_with_time(voice, wav):
             seen.setdefault(client.status(request_id).json()["status"], time.monotonic() - begun)
             time.sleep(0.02)
     assert list(seen) == ["upload_completed", "processing", "completed"]
-    assert 0.28 < seen["processing"] < 0.6
-    assert 0.78 < seen["completed"] < 1.2
+    assert 0.28 < seen["processing"] < 5, "well under the 10 s of the service"
+    assert 0.78 < seen["completed"] < 10
 
 
 @pytest.mark.parametrize(
