@@ -6,11 +6,13 @@ import json
 import sys
 import time
 
-from valence_integrations.sandbox import Sandbox
+from valence_integrations.sandbox import Policy, Sandbox
 
 
 def main() -> None:
-    sandbox = Sandbox(**json.loads(sys.argv[1]))
+    given = json.loads(sys.argv[1])
+    policy = given.pop("policy", None)
+    sandbox = Sandbox(**given, policy=Policy(**policy) if policy else None)
     with sandbox:
         say({"url": sandbox.url, "api_key": sandbox.api_key})
         for line in sys.stdin:
@@ -21,6 +23,7 @@ def main() -> None:
             else:
                 # Connections that were used, not those that were opened: the warm-up may have opened them.
                 ports = {record.remote_port for record in sandbox.requests}
+                calls = sorted(record.time for record in sandbox.requests if record.sha256)
                 say(
                     {
                         "calls": sandbox.answered,
@@ -29,6 +32,8 @@ def main() -> None:
                         "bytes": sandbox.bytes_received,
                         "connections": len(ports),
                         "max_in_flight": sandbox.max_in_flight,
+                        "refused": sum(record.status == 429 for record in sandbox.requests),
+                        "span_seconds": calls[-1] - calls[0] if calls else 0.0,
                         "cpu_seconds": time.process_time() - since,
                     }
                 )

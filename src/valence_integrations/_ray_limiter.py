@@ -41,6 +41,8 @@ def limiter(settings: Settings) -> Any:
         resources=_FIRST_NODE,
         max_restarts=-1,
         max_task_retries=-1,
+        # It needs no key, and would else inherit that of the worker that makes it.
+        runtime_env={"env_vars": {"VALENCE_API_KEY": ""}},
     )
     return actor.remote(settings, account)
 

@@ -48,6 +48,10 @@ _OTHERS_SECONDS = 0.01
 #: A permit that is out for longer belonged to a process that hangs, or whose number another process has now.
 _HUNG_SECONDS = 600.0
 
+#: More permits than this are not out at once, of which each may come back unused: so many starts are kept beyond those
+#: that the windows look back on.
+_MAX_UNUSED = 1_000
+
 #: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
 _UNLIMITED_RATE = 1_000.0
 
@@ -205,7 +209,8 @@ class Ledger:
                 return 0, start - now - _AHEAD_SECONDS
             if windows:
                 run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
-                run("DELETE FROM starts WHERE number <= ?", (number + 1 - max(w.count for w in windows),))
+                kept = max(window.count for window in windows) + _MAX_UNUSED
+                run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
             # A number never comes back, so that to say twice that a permit is given back does no harm.
             permit = 1 + secrets.randbits(62)
             lasts = LEASE_SECONDS if self._holder == ELSEWHERE else _HUNG_SECONDS

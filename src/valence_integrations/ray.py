@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from valence_integrations._datasets_columns import Columns
+
 __all__ = ["ValenceActor", "annotate_ray_dataset"]
 
 T = TypeVar("T")
@@ -172,17 +174,17 @@ class ValenceActor:
             If Ray is not installed.
         """
         try:
-            from valence_integrations._datasets_columns import Columns, joined
+            from valence_integrations._datasets_columns import joined
             from valence_integrations._ray_batches import read_items, read_segments, table_of
         except ImportError as error:
             raise MissingDependencyError.of("ValenceActor", "ray") from error
 
+        columns = self._columns()
         table = table_of(batch)
         items = read_items(table, self.audio_column, self.sampling_rate_column)
         if self.segments_column is not None:
             segments = read_segments(table, self.segments_column)
             items = [Segmented(*pair, self.short_segments) for pair in zip(items, segments, strict=True)]
-        columns = Columns(self.prefix, self.settings.columns, scores=self.scores)
         return joined(table, columns.of(self.engine.predict_many(items, self.on_error)))
 
     @cached_property
@@ -191,6 +193,15 @@ class ValenceActor:
         from valence_integrations._ray_limiter import remote
 
         return Engine(self.settings, remote=remote(self.settings, shares_answers=self.shares_answers))
+
+    def _columns(self) -> Columns:
+        from valence_integrations._datasets_columns import Columns
+
+        columns = Columns(self.prefix, self.settings.columns, scores=self.scores)
+        for what, name in (("audio", self.audio_column), ("segments", self.segments_column)):
+            if name in columns.types.names:
+                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
+        return columns
 
 
 def annotate_ray_dataset(
@@ -258,10 +269,13 @@ def annotate_ray_dataset(
     if not isinstance(ds, Dataset):
         raise TypeError(f"annotate_ray_dataset takes a ray.data.Dataset, not {type(ds)}.")
     actor = ValenceActor(audio_column, prefix, **settings)
+    _ = actor._columns()
     fewest, most = (workers, workers) if isinstance(workers, int) else workers
     known = ds.columns(fetch_if_missing=False)
     if known is not None:
         check_column(audio_column, known)
+        if actor.segments_column is not None:
+            check_column(actor.segments_column, known, "segments")
     resolved = {spec.name: getattr(actor.settings, spec.name) for spec in fields(Settings) if spec.name != "api_key"}
     done = ds.map_batches(
         ValenceActor,
