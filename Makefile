@@ -1,9 +1,11 @@
 # make demo   annotate the example clips through the embedded sandbox: no key, no network but the package index
-# make test   run all tests, but for those of the next two lines
+# make test   run all tests, but for those of the next three lines
 # make test-browser  open the report in Chromium or Chrome
 # make test-torch    run those that need torch: the genuine transformers, newest and oldest, and evaluate
+# make test-ray      run those that need Ray, on a cluster of three nodes on this machine
 # make check  lint, format, types, layers, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
+# make bench-ray     Ray Data beside the vendor's SDK (make bench-ray SHORT=1: under two minutes)
 # make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-browser test-torch check bench stress docs format clean
+.PHONY: demo test test-browser test-torch test-ray check bench bench-ray stress docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -29,6 +31,10 @@ test-torch: $(VENV)-torch/.ready $(VENV)-evaluate/.ready
 	$(VENV)-torch/bin/python -m pytest tests/with_torch
 	$(VENV)-evaluate/bin/python -m pytest tests/with_torch tests/with_evaluate
 
+test-ray: $(VENV)-ray/.ready
+	@if $(VENV)-ray/bin/python -c 'import ray'; then $(VENV)-ray/bin/python -m pytest tests/with_ray; \
+	else echo 'tests/with_ray are skipped: Ray cannot be installed for this Python on this platform.'; fi
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,6 +45,9 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/datasets_scale.py
+
+bench-ray: $(VENV)-ray/.ready
+	$(VENV)-ray/bin/python benchmarks/bench_ray.py $(if $(SHORT),--short)
 
 stress: $(VENV)/.dev
 	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)
@@ -51,7 +60,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate docs/_build docs/reference/generated build dist
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate $(VENV)-ray docs/_build docs/reference/generated build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -72,4 +81,12 @@ $(VENV)-torch/.ready $(VENV)-evaluate/.ready: $(VENV)-%/.ready: pyproject.toml
 	$(VENV)-$*/bin/python -m pip install --quiet --upgrade pip
 	-$(VENV)-$*/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) --group torch
 	$(VENV)-$*/bin/python -m pip install --quiet --editable . --group test-$*
+	touch $@
+
+# Ray has no wheel for some Pythons and platforms: what else fails to be installed fails in the line before.
+$(VENV)-ray/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-ray/bin/python -m pip install --quiet --editable '.[datasets,sandbox]'
+	-$(VENV)-ray/bin/python -m pip install --quiet --only-binary ray --editable . --group test-ray
 	touch $@

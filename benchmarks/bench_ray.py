@@ -99,10 +99,8 @@ def measure(name: str, per_second: int, paths: list[str], caller: Any) -> bool:
     bound = min(CONCURRENCY / LATENCY, per_second)
     rate = seen["calls"] / (seen["span_seconds"] + LATENCY)
     failed = emotions.count(None)
-    print(
-        f"{name:58}{len(paths):6}{failed:7}{seen['refused']:6}{seen['max_in_flight']:10}{rate:9.1f}{bound:7.0f}{rate / bound:8.1%}",
-        flush=True,
-    )
+    columns = f"{len(paths):6}{failed:7}{seen['refused']:6}{seen['max_in_flight']:10}"
+    print(f"{name:58}{columns}{rate:9.1f}{bound:7.0f}{rate / bound:8.1%}", flush=True)
     return not failed and not seen["refused"] and rate / bound >= SHARE
 
 
@@ -138,10 +136,10 @@ def main() -> int:
         )
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         paths = make_wavs(Path(folder) / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=7)
-        print(
-            f"{WORKERS} workers, {CONCURRENCY} calls at once in the cluster, answers after {LATENCY} s, {os.cpu_count()} cores, Ray {ray.__version__}"
-        )
-        print(f"{'':58}{'clips':>6}{'failed':>7}{'429s':>6}{'at once':>10}{'clips/s':>9}{'bound':>7}{'share':>8}")
+        machine = f"{os.cpu_count()} cores, Ray {ray.__version__}"
+        print(f"{WORKERS} workers, {CONCURRENCY} calls at once in the cluster, answers after {LATENCY} s, {machine}")
+        columns = f"{'clips':>6}{'failed':>7}{'429s':>6}{'at once':>10}"
+        print(f"{'':58}{columns}{'clips/s':>9}{'bound':>7}{'share':>8}", flush=True)
         try:
             measure("map_batches, the vendor's SDK in a loop", FAST, paths[:400], sdk(1))
             measure(

@@ -103,13 +103,13 @@ class ValenceActor:
 
     Examples
     --------
+    Outside of Ray, too:
+
+    >>> import os
     >>> import pyarrow as pa
-    >>> from valence_integrations import wav
     >>> from valence_integrations.ray import ValenceActor
     >>> from valence_integrations.sandbox import Sandbox
-    >>> import numpy as np, os
-    >>> hum = wav.encode((np.sin(np.arange(6 * 16_000) * 0.08) * 9_000).astype("int16"), 16_000)
-    >>> batch = pa.table({"audio": [hum, None]})
+    >>> batch = pa.table({"audio": ["examples/audio/ruth_angry.ogg", None]})
     >>> with Sandbox() as sandbox:
     ...     os.environ["VALENCE_API_KEY"] = sandbox.api_key
     ...     table = ValenceActor(base_url=sandbox.url)(batch)
@@ -190,8 +190,12 @@ class ValenceActor:
     @cached_property
     def engine(self) -> Engine:
         """The engine of this process."""
+        from ray import is_initialized
+
         from valence_integrations._ray_limiter import remote
 
+        if not is_initialized():
+            return Engine(self.settings)
         return Engine(self.settings, remote=remote(self.settings, shares_answers=self.shares_answers))
 
     def _columns(self) -> Columns:
@@ -256,8 +260,8 @@ def annotate_ray_dataset(
     --------
     >>> import ray
     >>> from valence_integrations.ray import annotate_ray_dataset
-    >>> ds = ray.data.read_binary_files("examples/audio")  # doctest: +SKIP
-    >>> ds = annotate_ray_dataset(ds, "bytes")  # doctest: +SKIP
+    >>> ds = annotate_ray_dataset(ray.data.read_binary_files("examples/audio"), "bytes")
+    >>> ds = ds.filter(lambda row: row["emotion"] == "angry")  # nothing is sent yet
     """
     try:
         from ray.data import ActorPoolStrategy, Dataset

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from valence_integrations.engine._estimate import Estimate, estimate
+from valence_integrations.engine._estimate import Estimate, estimate, least_seconds
 from valence_integrations.engine._job import Job, Outcome
 from valence_integrations.engine._office import Office, account_of
 from valence_integrations.engine._progress import Progress
@@ -27,7 +27,7 @@ from valence_integrations.errors import BatchError, SettingsError, ValenceError
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice
 
-__all__ = ["Engine", "Estimate", "Office", "Progress", "Remote", "Segmented", "Stats", "account_of"]
+__all__ = ["Engine", "Estimate", "Office", "Progress", "Remote", "Segmented", "Stats", "account_of", "least_seconds"]
 
 #: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
 #: early, more where everything is wanted and one slow item should not hold up the others.
