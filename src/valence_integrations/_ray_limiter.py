@@ -22,6 +22,9 @@ NAMESPACE = "valence"
 #: A little of what the cluster's first node has one of, so that a limiter that is started again finds its files.
 _FIRST_NODE = {"node:__internal_head__": 0.001}
 
+#: A limiter that dies each time that it is made is not made again.
+_ATTEMPTS = 5
+
 _log = logging.getLogger("valence_integrations")
 
 
@@ -56,12 +59,16 @@ def remote(settings: Settings, *, shares_answers: bool) -> Remote:
 
     def ask(method: str, *args: Any) -> Any:
         nonlocal actor
-        while True:
+        died: ActorDiedError | None = None
+        for _ in range(_ATTEMPTS):
             try:
                 return ray.get(call(method, *args))
-            except ActorDiedError:
+            except ActorDiedError as error:
+                died = error
                 _log.warning("the limiter of the cluster is gone: it is made anew")
                 actor = limiter(settings)
+        assert died is not None
+        raise died
 
     tell: Callable[..., object] = call
     return Remote(ask, tell, shares_answers=shares_answers)

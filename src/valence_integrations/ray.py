@@ -261,7 +261,7 @@ def annotate_ray_dataset(
     >>> import ray
     >>> from valence_integrations.ray import annotate_ray_dataset
     >>> ds = annotate_ray_dataset(ray.data.read_binary_files("examples/audio"), "bytes")
-    >>> ds = ds.filter(lambda row: row["emotion"] == "angry")  # nothing is sent yet
+    >>> ds = ds.select_columns(["emotion", "emotion_confidence"])  # nothing is sent yet
     """
     try:
         from ray.data import ActorPoolStrategy, Dataset
