@@ -119,6 +119,13 @@ def test_what_is_kept_for_too_long_is_not_used(open_wire: Callable[..., Wire], s
     assert wire.ask("started", 60.0) == 3
 
 
+def test_who_is_late_makes_all_the_others_wait_longer(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+    wire = open_wire(settings_for(sandbox))
+    wire.ask("take", (Window(1, 0.9),), 10, 1)
+    granted, now = wire.ask("take", (Window(1, 0.5),), 10, 1)
+    assert granted[0][1] - now > 0.3
+
+
 def test_clocks_need_not_agree(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     wire.office._ledger.clock = lambda: time.monotonic() + 5_000.0

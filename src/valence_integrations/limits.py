@@ -219,10 +219,11 @@ class Ledger:
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
         """Say that a permit's call has ended or, with the permit's start, that it was not made: another then may."""
+        with self._lock:
+            was_out = self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
+        if not was_out or unused is None:
+            return
         with self._transaction() as run:
-            was_out = run("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
-            if not was_out or unused is None:
-                return
             (number,) = run("SELECT max(number) FROM starts WHERE at = ?", (unused,)).fetchone()
             if number is not None:
                 # The others keep their times, which are no closer to each other without this one.

@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ _log = logging.getLogger("valence_integrations")
 
 #: Whoever is first in line waits this long for a permit, then goes to the end of the line: it may be dead by now.
 _PATIENCE_SECONDS = 0.5
+
+#: How long a window is kept as long as one worker wanted it, whose calls are late.
+_REMEMBERED_SECONDS = 10.0
 
 
 def account_of(settings: Settings) -> str:
@@ -79,6 +83,7 @@ class Office:
         directory = local_directory(settings)
         self._ledger = Ledger(directory / f"{account}.sqlite3", elsewhere=True)
         self._cache = ResultCache(directory, elsewhere=True)
+        self._longest: dict[int, tuple[float, float]] = {}
         self._turn = asyncio.Lock()
         self._given_back = asyncio.Event()
 
@@ -103,6 +108,7 @@ class Office:
         float
             The time here.
         """
+        windows = tuple(self._as_long_as_any(window) for window in windows)
         async with self._turn:
             deadline = time.monotonic() + _PATIENCE_SECONDS
             granted: list[tuple[int, float]] = []
@@ -118,6 +124,15 @@ class Office:
                     return granted, self._ledger.clock()
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._given_back.wait(), min(when, left))
+
+    def _as_long_as_any(self, window: Window) -> Window:
+        """Make a window as long as anybody has wanted it lately: who is late makes all the others wait longer."""
+        now = time.monotonic()
+        longest, until = self._longest.get(window.count, (0.0, 0.0))
+        if window.seconds >= longest or now > until:
+            self._longest[window.count] = (window.seconds, now + _REMEMBERED_SECONDS)
+            return window
+        return replace(window, seconds=longest)
 
     async def give_back(self, permit: int, unused: float | None = None) -> None:
         """Say that a permit's call has ended or, with the permit's start, that it was not made."""
