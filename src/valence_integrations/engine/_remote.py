@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from valence_integrations.limits import Window
 from valence_integrations.settings import Settings
 
 __all__ = ["Remote", "RemoteCache", "RemoteLedger"]
+
+_log = logging.getLogger("valence_integrations")
 
 #: Permits asked for in one go, at most: what one process holds, the others cannot use.
 _BATCH = 8
@@ -195,4 +198,11 @@ class _Held:
                 if not permits and not claims:
                     self._thread = None
                     return
-            self._tell("renew", permits, claims)
+            try:
+                self._tell("renew", permits, claims)
+            except Exception as error:
+                # The wire is gone, as after ray.shutdown(): with it went whoever could ask for more.
+                _log.info("what is held in the cluster is renewed no more: %s", error)
+                with self._lock:
+                    self._thread = None
+                return
