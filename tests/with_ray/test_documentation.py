@@ -18,6 +18,7 @@ __all__ = ["surroundings"]
 @pytest.mark.parametrize("page", [page for page in PAGES if "ray" in needs(page)], ids=lambda page: page.name)
 def test_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     reader = multiprocessing.get_context("spawn").Process(target=run, args=(page, "ray"))
     reader.start()
     reader.join(180)
