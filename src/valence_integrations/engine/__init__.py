@@ -360,6 +360,12 @@ def shared_engine(settings: Settings) -> Engine:
     return _shared.setdefault((settings, settings.api_key), Engine(settings))
 
 
+def close_shared(base_url: str) -> None:
+    """Close and forget the shared engines of one service, when it is gone for good."""
+    for key in [key for key in _shared if key[0].base_url == base_url]:
+        _shared.pop(key).close()
+
+
 def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:
     """Return the settings that are not None, for callers that take an engine or settings.
 
