@@ -50,7 +50,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate docs/_build docs/reference/generated build dist
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate docs/_build docs/gallery docs/reference/generated build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
