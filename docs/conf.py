@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
+import shutil
 import tempfile
 
 from valence_integrations import __version__
@@ -17,6 +19,7 @@ version = release = __version__
 for name in [name for name in os.environ if name.startswith("VALENCE_")]:
     del os.environ[name]
 os.environ["VALENCE_CACHE_DIR"] = tempfile.mkdtemp(prefix="valence-docs-")
+atexit.register(shutil.rmtree, os.environ["VALENCE_CACHE_DIR"], ignore_errors=True)
 os.environ["TQDM_DISABLE"] = "1"
 
 extensions = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from urllib3.util import wait_for_read
 
 from valence_integrations import Settings, errors
 from valence_integrations._connections import Answer, ConnectError, Connections
@@ -50,7 +51,7 @@ def serving(
                     connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=serve)
+        server = threading.Thread(target=serve, daemon=True)
         server.start()
         yield f"//127.0.0.1:{listener.getsockname()[1]}", requests
         server.join(10)
@@ -88,7 +89,9 @@ def test_an_answer_in_chunks() -> None:
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
     with serving([OK], [OK]) as (url, requests), connected("http:" + url) as connections:
-        assert [post(connections).status for _ in range(2)] == [200, 200]
+        assert post(connections).status == 200
+        assert wait_for_read(connections._idle[0].sock, timeout=5)
+        assert post(connections).status == 200
     assert len(requests) == 2
 
 
