@@ -489,7 +489,7 @@ class TestProcesses:
         items = voices(400)
         faults = Faults(server_error=0.05, drop=0.02, truncate=0.01, hang=0.003)
         with Sandbox(faults=faults) as shaky:
-            engine = make_engine(base_url=shaky.url, concurrency=16, timeout=(2.0, 0.5))
+            engine = make_engine(base_url=shaky.url, concurrency=16, timeout=(2.0, 2.0))
             predictions = engine.predict_many(items)
             assert 400 < shaky.calls <= 1.15 * 400
             assert engine.stats.calls == shaky.calls
