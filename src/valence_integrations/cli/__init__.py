@@ -16,7 +16,8 @@ def main() -> None:
     try:
         import typer  # noqa: F401
     except ImportError:
-        sys.exit('valence: the command line needs an optional dependency: pip install "valence-integrations[cli]"')
+        sys.stderr.write('valence: the command line needs its extra: pip install "valence-integrations[cli]"\n')
+        sys.exit(2)
     from valence_integrations.cli.app import app
 
     app()

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from valence_integrations.cli.inputs import FILE, Inputs, path_of
+from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.outputs import PREFIX, JsonlOutput, Pair, appearing
+from valence_integrations.cli.rows import FILE, path_of
 from valence_integrations.cli.tables import utf8
 from valence_integrations.errors import SettingsError
 

@@ -11,7 +11,7 @@ import typer
 from valence_integrations.cache import ResultCache, state_directory
 from valence_integrations.cli.outputs import appearing
 from valence_integrations.cli.service import SANDBOX
-from valence_integrations.cli.terminal import ExitCode, one_line, say
+from valence_integrations.cli.terminal import ExitCode, one_line, say, size
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import Settings
 
@@ -49,14 +49,6 @@ def export(path: Path, *, sandbox: bool) -> ExitCode:
         written = _cache(sandbox).export(temporary)
     say(f"{one_line(str(path))}: {written:,} answers")
     return ExitCode.DONE
-
-
-def size(number: float) -> str:
-    """Write a number of bytes for people."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= least:
-            return f"{number / least:,.1f} {unit}"
-    return f"{number} bytes"
 
 
 def _cache(sandbox: bool) -> ResultCache:

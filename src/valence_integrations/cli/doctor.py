@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from valence_integrations import __version__, errors
 from valence_integrations.cache import ResultCache, state_directory
-from valence_integrations.cli.cache import size
-from valence_integrations.cli.terminal import ExitCode, in_options, one_line
+from valence_integrations.cli.terminal import ExitCode, in_options, one_line, size
 from valence_integrations.settings import Settings
 from valence_integrations.transport import Transport
 
@@ -41,7 +40,7 @@ def doctor(*, base_url: str | None) -> ExitCode:
     settings = Settings() if base_url is None else Settings(base_url=base_url)
     worst = ExitCode.DONE
     for what, found, code in _findings(settings):
-        mark = "ok" if code is ExitCode.DONE else "!!"
+        mark = "  " if not what else "ok" if code is ExitCode.DONE else "!!"
         sys.stdout.write(f"{mark}  {what:<9}{one_line(in_options(found))}\n")
         sys.stdout.flush()
         worst = worst or code

@@ -4,69 +4,24 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from valence_integrations.cli.rows import FILE, Row, Source
+from valence_integrations.cli.tables import open_table
 from valence_integrations.errors import SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AUDIO_SUFFIXES", "FILE", "Files", "Inputs", "Row", "Source", "path_of"]
+__all__ = ["AUDIO_SUFFIXES", "Files", "Inputs"]
 
 #: Files that are taken from a folder; a file that is named itself is taken whatever it is called.
 AUDIO_SUFFIXES = frozenset(
     {".aac", ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".mp4"}
     | {".oga", ".ogg", ".opus", ".w64", ".wav", ".webm", ".wma"}
 )
-
-#: The column of the paths, where the input is no table.
-FILE = "file"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One item.
-
-    Attributes
-    ----------
-    name : str
-        What it is called: its path, or its table and number.
-    audio : object
-        What the engine takes.
-    values : dict
-        The columns that it comes with.
-    """
-
-    name: str
-    audio: Any
-    values: dict[str, Any]
-
-
-class Source(Protocol):
-    """Rows that can be read again and again; none is kept.
-
-    Attributes
-    ----------
-    audio_column : str
-        Which column holds the audio.
-    """
-
-    audio_column: str
-
-    def __iter__(self) -> Iterator[Row]:
-        """Read the rows."""
-        ...
-
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        ...
-
-    def schema(self) -> pa.Schema:
-        """Types of the columns."""
-        ...
 
 
 class Files:
@@ -93,6 +48,10 @@ class Files:
             if absolute not in seen:
                 seen.add(absolute)
                 yield Row(path, path, {FILE: path})
+
+    def count(self) -> int:
+        """Count the files."""
+        return sum(1 for _ in self)
 
     def names(self) -> list[str]:
         """Names of the columns."""
@@ -141,8 +100,6 @@ class Inputs:
     """
 
     def __init__(self, paths: Iterable[str], audio_column: str | None = None, leave_out: Path | None = None) -> None:
-        from valence_integrations.cli.tables import open_table
-
         self.sources: list[Source] = []
         plain: list[str] = []
         for path in _expanded(paths):
@@ -162,6 +119,10 @@ class Inputs:
     def __iter__(self) -> Iterator[Row]:
         for source in self.sources:
             yield from source
+
+    def count(self) -> int:
+        """Count the rows."""
+        return sum(source.count() for source in self.sources)
 
     def names(self) -> list[str]:
         """Names of all columns."""
@@ -185,13 +146,6 @@ class Inputs:
                 f"a column of the inputs holds values of different types, which Parquet cannot ({error}). "
                 "Write .jsonl instead."
             ) from None
-
-
-def path_of(audio: Any) -> str | None:
-    """Path of an item's audio, if it has one."""
-    if isinstance(audio, Mapping):
-        audio = audio.get("path")
-    return audio if isinstance(audio, str) and audio else None
 
 
 def _expanded(paths: Iterable[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from valence_integrations import errors
-from valence_integrations.cli.inputs import Row
+from valence_integrations.cli.rows import Row
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.settings import Settings
 
@@ -60,6 +60,7 @@ class Journal:
         self._lines: dict[str, int] = {}
         self._end = 0
         self._read_lines()
+        self._earlier = self._end
 
     def __enter__(self) -> Journal:
         return self
@@ -70,6 +71,11 @@ class Journal:
         self._file.close()
         if not self._end:
             self.path.unlink(missing_ok=True)
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether there is anything from an earlier run."""
+        return self._earlier > 0
 
     def clear(self) -> None:
         """Forget everything, as the output is written: the file is removed at the end."""
@@ -90,13 +96,13 @@ class Journal:
         return None if line is None else _read(line)
 
     def is_done(self, row: Row) -> bool:
-        """Whether a row needs nothing more: it was annotated, and its file is the same since."""
-        line = self._line(row)
+        """Whether an earlier run has annotated a row, and its file is the same since."""
+        line = self._line(row, self._earlier) if self.has_earlier else None
         return line is not None and line["error"] is None and line["file"] == _state(row.audio)
 
-    def _line(self, row: Row) -> dict[str, Any] | None:
-        start = self._lines.get(self._key(row.audio)) if self._lines else None
-        if start is None:
+    def _line(self, row: Row, before: float = math.inf) -> dict[str, Any] | None:
+        start = self._lines.get(self._key(row.audio))
+        if start is None or start >= before:
             return None
         self._reader.seek(start)
         return dict(json.loads(self._reader.readline()))

@@ -14,15 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from valence_integrations.cli.inputs import Inputs, Row
+from valence_integrations.cli.inputs import Inputs
+from valence_integrations.cli.rows import Row
 from valence_integrations.cli.tables import utf8
-from valence_integrations.errors import MissingDependencyError, SettingsError
+from valence_integrations.errors import MissingDependencyError
 from valence_integrations.results import EmotionPrediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PREFIX", "JsonlOutput", "Output", "Pair", "appearing", "open_output"]
+__all__ = ["PREFIX", "CsvOutput", "JsonlOutput", "Output", "Pair", "ParquetOutput", "appearing"]
 
 Pair: TypeAlias = "tuple[Row, EmotionPrediction]"
 
@@ -56,31 +57,6 @@ class Output(Protocol):
     def write(self, pairs: Iterable[Pair]) -> None:
         """Write everything, under the final name at the end."""
         ...
-
-
-def open_output(text: str, emotions: Sequence[str]) -> Output:
-    """Choose the kind of output by its suffix; nothing is written yet.
-
-    Raises
-    ------
-    SettingsError
-        If there is no such kind, or its folder is not there.
-    """
-    from valence_integrations.cli.audiofolder import AudioFolder
-
-    # What a link points to is replaced, and not the link.
-    path = Path(os.path.realpath(text))
-    if not path.parent.is_dir():
-        raise SettingsError(f"the folder {str(path.parent)!r} for the output is not there. Make it first.")
-    kind = _KINDS.get(path.suffix.lower())
-    is_folder = path.is_dir() or text.endswith(("/", os.sep)) or not path.suffix
-    if kind is not None and not is_folder:
-        return kind(path, emotions)
-    if is_folder and not path.is_file():
-        return AudioFolder(path, emotions)
-    raise SettingsError(
-        f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder."
-    )
 
 
 @contextlib.contextmanager
@@ -221,13 +197,6 @@ class ParquetOutput(_Table):
             name: pa.array([utf8(row.values.get(name)) for row, _ in batch], kind) for name, kind in self._kept.items()
         }
         return pa.table({**kept, **columns_of([prediction for _, prediction in batch], self._types, self.emotions)})
-
-
-_KINDS: dict[str, type[CsvOutput | JsonlOutput | ParquetOutput]] = {
-    ".csv": CsvOutput,
-    ".jsonl": JsonlOutput,
-    ".parquet": ParquetOutput,
-}
 
 
 def _scores(prediction: EmotionPrediction, emotions: Sequence[str]) -> dict[str, float | None]:

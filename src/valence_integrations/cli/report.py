@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from valence_integrations.cli.audiofolder import METADATA
-from valence_integrations.cli.inputs import Source
 from valence_integrations.cli.outputs import PREFIX, appearing
+from valence_integrations.cli.rows import Source
 from valence_integrations.cli.tables import open_table
 from valence_integrations.cli.terminal import ExitCode, one_line, say
 from valence_integrations.errors import ItemError, SettingsError

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from valence_integrations.cli.inputs import Row, Source, path_of
+from valence_integrations.cli.rows import Row, Source, path_of
 from valence_integrations.errors import MissingDependencyError, SettingsError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class _Table:
         for number, values in enumerate(self._records(), 1):
             audio = self._located(values.get(self.audio_column))
             yield Row(path_of(audio) or f"{self.path}, row {number}", audio, values)
+
+    def count(self) -> int:
+        """Count the rows."""
+        return sum(1 for _ in self._records())
 
     def names(self) -> list[str]:
         """Names of the columns."""
@@ -146,6 +150,11 @@ class _Jsonl(_Table):
 
 
 class _Parquet(_Table):
+    def count(self) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.path).num_rows)
+
     def schema(self) -> pa.Schema:
         import pyarrow.parquet as pq
 
@@ -183,6 +192,9 @@ class _Saved(_Table):
             features = next(iter(self._splits.values())).features.items()
             audio_column = next((name for name, kind in features if isinstance(kind, datasets.Audio)), None)
         super().__init__(path, audio_column)
+
+    def count(self) -> int:
+        return sum(map(len, self._splits.values()))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa

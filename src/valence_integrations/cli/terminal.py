@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from valence_integrations import errors
 
-__all__ = ["Command", "ExitCode", "Group", "in_options", "one_line", "say"]
+__all__ = ["Command", "ExitCode", "Group", "counted", "in_options", "one_line", "say", "size"]
 
 
 class ExitCode(IntEnum):
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 _OPTIONS = (
     (re.compile(r'\b(short|long)_audio="(\w+)"'), r"--\1 \2"),
     (re.compile(r'\bon_error="null"'), "--on-error null"),
-    (re.compile(r"\bmax_calls=(\d+)"), r"--max-calls \1"),
+    (re.compile(r"\bmax_calls=(\d+) calls"), r"\1 calls (--max-calls)"),
     (re.compile(r"emotions=\(.*?\)"), "--emotions angry,happy,..."),
     (re.compile(r"\b(short|long)_audio\b"), r"--\1"),
     (re.compile(r" or api_key\b"), ""),
@@ -62,6 +62,19 @@ def in_options(text: str) -> str:
     for setting, option in _OPTIONS:
         text = setting.sub(option, text)
     return text
+
+
+def counted(number: int, thing: str) -> str:
+    """Write how many there are of a thing."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def size(number: float) -> str:
+    """Write a number of bytes for people."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= least:
+            return f"{number / least:,.1f} {unit}"
+    return f"{number} bytes"
 
 
 def ended_with(error: BaseException) -> tuple[ExitCode, str]:
