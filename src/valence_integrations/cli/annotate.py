@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from valence_integrations.cli.audiofolder import AudioFolder
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.job import Job
 from valence_integrations.cli.journal import Journal
-from valence_integrations.cli.outputs import CsvOutput, JsonlOutput, Output, ParquetOutput, appearing
+from valence_integrations.cli.outputs import CsvOutput, JsonlOutput, Output, ParquetOutput
 from valence_integrations.cli.service import SANDBOX, service
 from valence_integrations.cli.terminal import ExitCode, one_line, say
 from valence_integrations.engine import Engine
+from valence_integrations.report import write_report
 from valence_integrations.settings import OnError
 
 __all__ = ["annotate"]
@@ -58,11 +59,12 @@ def annotate(
         target = _output(output, settings.columns)
         inputs = Inputs(paths, audio_column, leave_out=target.path)
         target.check(inputs)
-        write_report = None if report is None else _report_writer(report)
-        partial = target.path.with_name(f"{target.path.name}.partial.jsonl")
+        if report is not None and not report.parent.is_dir():
+            raise errors.SettingsError(f"the folder {str(report.parent)!r} for the report is not there. Make it first.")
+        unfinished = target.path.with_name(f"{target.path.name}.partial.jsonl")
         with (
             Engine(settings) as engine,
-            Journal(partial, SANDBOX if sandbox else settings.base_url, settings) as journal,
+            Journal(unfinished, SANDBOX if sandbox else settings.base_url, settings) as journal,
         ):
             job = Job(engine, inputs, journal)
             if sandbox and not quiet:
@@ -75,18 +77,18 @@ def annotate(
                     return ExitCode.ITEMS_FAILED
                 job.write(target)
                 journal.clear()
-                if write_report is not None:
+                if report is not None:
                     pairs = ((row.name, prediction) for row, prediction in job.pairs())
-                    write_report(pairs, settings=settings, stats=engine.stats, title=f"Emotions in {output}")
+                    write_report(report, pairs, settings=settings, stats=engine.stats, title=f"Emotions in {output}")
                 if not quiet:
                     say(job.summary(output))
             except (KeyboardInterrupt, errors.JobError) as stopped:
                 job.tell_failures()
                 if job.done:
-                    how = "interrupted" if isinstance(stopped, KeyboardInterrupt) else "stopped"
                     say(
-                        f"{how}: {job.done:,} of {job.total:,} items are kept in {one_line(partial.name)}, and are not "
-                        "paid again. Run the same command to go on."
+                        f"{'interrupted' if isinstance(stopped, KeyboardInterrupt) else 'stopped'}: {job.done:,} of "
+                        f"{job.total:,} items are kept in {one_line(unfinished.name)}, and are not paid again. Run the "
+                        "same command to go on."
                     )
                 raise
             finally:
@@ -116,20 +118,6 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     raise errors.SettingsError(
         f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder."
     )
-
-
-def _report_writer(path: Path) -> Callable[..., None]:
-    """What writes the report; it says at once if it cannot."""
-    from valence_integrations.report import write_report
-
-    if not path.parent.is_dir():
-        raise errors.SettingsError(f"the folder {str(path.parent)!r} for the report is not there. Make it first.")
-
-    def write(items: Iterator[tuple[str, Any]], **about: Any) -> None:
-        with appearing(path) as temporary:
-            write_report(temporary, items, **about)
-
-    return write
 
 
 @contextmanager

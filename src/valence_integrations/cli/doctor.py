@@ -22,7 +22,7 @@ _PARTS = {
     "datasets": ("datasets", "Hugging Face datasets, Parquet"),
     "transformers": ("transformers", "beside ValenceEmotionPipeline"),
     "sandbox": ("fastapi", "--sandbox"),
-    "report": ("matplotlib", "--report"),
+    "report": ("matplotlib", "plots, DataFrames"),
     "av": ("av", "M4A, MP4, WebM"),
 }
 

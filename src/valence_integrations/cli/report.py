@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from valence_integrations.cli.audiofolder import METADATA
-from valence_integrations.cli.outputs import PREFIX, appearing
-from valence_integrations.cli.rows import Source
+from valence_integrations.cli.outputs import PREFIX
+from valence_integrations.cli.rows import Row
 from valence_integrations.cli.tables import open_table
 from valence_integrations.cli.terminal import ExitCode, one_line, say
 from valence_integrations.errors import ItemError, SettingsError
+from valence_integrations.report import write_report
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.routing import MIN_SECONDS
 
-__all__ = ["report"]
+__all__ = ["read_output", "report"]
 
 #: Columns that are no score, in a CSV file.
 _NO_SCORES = tuple(f"{PREFIX}_{name}" for name in ("confidence", "source", "error", "timeline"))
@@ -35,23 +36,30 @@ def report(output: str, html: Path | None, *, audio_column: str | None) -> ExitC
     audio_column : str or None
         The column of the names.
     """
-    from valence_integrations.report import write_report
-
-    path = Path(output)
-    table = open_table(str(path / METADATA if path.is_dir() else path), audio_column) if path.exists() else None
-    if table is None or PREFIX not in table.names():
-        raise SettingsError(f"{output!r} is no output of valence annotate. Name what you gave to its -o.")
-    html = path.with_suffix(".html") if html is None else html
-    with appearing(html) as temporary:
-        write_report(temporary, _items(table), title=f"Emotions in {output}")
-    say(f"{one_line(str(html))}")
+    html = Path(output).with_suffix(".html") if html is None else html
+    write_report(html, read_output(output, audio_column), title=f"Emotions in {output}")
+    say(one_line(str(html)))
     return ExitCode.DONE
 
 
-def _items(table: Source) -> Iterator[tuple[str, EmotionPrediction]]:
-    for row in table:
-        name = row.values.get(table.audio_column)
-        yield name if isinstance(name, str) and name else row.name, _prediction(row.values)
+def read_output(output: str, audio_column: str | None = None) -> Iterator[tuple[str, EmotionPrediction]]:
+    """Read names and predictions back from an output, bit by bit.
+
+    Raises
+    ------
+    SettingsError
+        If it is none.
+    """
+    path = Path(output) / METADATA if Path(output).is_dir() else Path(output)
+    table = open_table(str(path), audio_column) if path.is_file() else None
+    if table is None or PREFIX not in table.names():
+        raise SettingsError(f"{output!r} is no output of valence annotate. Name what you gave to its -o.")
+    return ((_name(row, table.audio_column), _prediction(row.values)) for row in table)
+
+
+def _name(row: Row, column: str) -> str:
+    name = row.values.get(column)
+    return name if isinstance(name, str) and name else row.name
 
 
 def _prediction(values: Mapping[str, Any]) -> EmotionPrediction:
