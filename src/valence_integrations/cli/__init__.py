@@ -18,6 +18,9 @@ def main() -> None:
     except ImportError:
         sys.stderr.write('valence: the command line needs its extra: pip install "valence-integrations[cli]"\n')
         sys.exit(2)
-    from valence_integrations.cli.app import app
+    try:
+        from valence_integrations.cli.app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

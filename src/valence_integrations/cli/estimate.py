@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.service import service
 from valence_integrations.cli.terminal import ExitCode, in_options, one_line
@@ -40,7 +42,8 @@ def estimate(paths: Sequence[str], *, audio_column: str | None, sandbox: bool, a
 
 
 def _audio(inputs: Inputs) -> Iterator[Any]:
-    for row in inputs:
+    # Shown in a terminal only.
+    for row in tqdm(inputs, desc="reading", unit="item", leave=False, disable=None):
         yield row.audio
 
 

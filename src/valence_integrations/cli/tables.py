@@ -82,6 +82,8 @@ class _Table:
             return audio
         if not audio:
             return None
+        if "://" in audio:
+            return audio
         beside = Path(self.path).parent / audio
         return audio if not beside.exists() and Path(audio).exists() else str(beside)
 
