@@ -59,8 +59,8 @@ def annotate(
         target = _output(output, settings.columns)
         inputs = Inputs(paths, audio_column, leave_out=target.path)
         target.check(inputs)
-        if report is not None and not report.parent.is_dir():
-            raise errors.SettingsError(f"the folder {str(report.parent)!r} for the report is not there. Make it first.")
+        if report is not None:
+            _check_folder_of(report)
         unfinished = target.path.with_name(f"{target.path.name}.partial.jsonl")
         with (
             Engine(settings) as engine,
@@ -109,8 +109,7 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     """
     # What a link points to is replaced, and not the link.
     path = Path(os.path.realpath(text))
-    if not path.parent.is_dir():
-        raise errors.SettingsError(f"the folder {str(path.parent)!r} for the output is not there. Make it first.")
+    _check_folder_of(path)
     kind = _KINDS.get(path.suffix.lower())
     is_folder = path.is_dir() or text.endswith(("/", os.sep)) or not path.suffix
     if kind is not None and not is_folder:
@@ -120,6 +119,11 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     raise errors.SettingsError(
         f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder."
     )
+
+
+def _check_folder_of(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise errors.SettingsError(f"the folder {str(path.parent)!r} for {path.name} is not there. Make it first.")
 
 
 @contextmanager

@@ -117,15 +117,15 @@ class Job:
 
     def summary(self, output: str) -> str:
         """What a person reads at the end."""
-        calls = self._engine.stats.calls
-        counts = [
-            f"{counted(self.total, 'item')}, {len(self.failures):,} failed",
-            f"{counted(calls, 'call')} in {span(time.monotonic() - self._begun)}",
-            f"{self.cached:,} from the cache",
-            f"{self.earlier:,} from an earlier run",
+        took = [f"{counted(self._engine.stats.calls, 'call')} in {span(time.monotonic() - self._begun)}"]
+        took += [f"{self.cached:,} from the cache"] if self.cached else []
+        took += [f"{self.earlier:,} from an earlier run"] if self.earlier else []
+        emotions = [f"{emotion} {count:,}" for emotion, count in self.emotions.most_common()]
+        lines = [
+            f"{one_line(output)}: {counted(self.total, 'item')}, {len(self.failures):,} failed",
+            *map(", ".join, (took, emotions)),
         ]
-        emotions = ", ".join(f"{emotion} {count:,}" for emotion, count in self.emotions.most_common())
-        return f"{one_line(output)}: {'; '.join(counts)}\n  {emotions or 'no emotions'}"
+        return "\n  ".join(line for line in lines if line)
 
     def counts(self) -> dict[str, Any]:
         """What ``--json`` prints."""
