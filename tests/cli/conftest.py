@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import voice
 from typer.testing import CliRunner
 
+from tests.conftest import voice
 from valence_integrations import wav
 from valence_integrations.cli.app import app
 from valence_integrations.sandbox import Sandbox

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, clip
 
+from tests.cli.conftest import Run, clip
 from valence_integrations.sandbox import Faults, Sandbox
 
 MakeAccount = Callable[..., Sandbox]
@@ -136,7 +136,7 @@ class TestFailures:
         (clips / "b.wav").write_bytes(b"")
         ended = run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache", "--json")
         assert ended.code == 1
-        assert "calls.csv is not written. Mend or drop what failed, or use --on-error null" in ended.err
+        assert "calls.csv is not written. Mend or drop these items, or use --on-error null." in ended.err
         assert json.loads(ended.out)["failures"] == [
             {"item": "calls/b.wav", "type": "UnreadableAudioError", "error": "calls/b.wav: the file is empty."}
         ]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, clip, start
 
+from tests.cli.conftest import Run, clip, start
 from valence_integrations import __version__
 from valence_integrations.sandbox import Policy, Sandbox
 

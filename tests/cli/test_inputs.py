@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, Dataset, DatasetDict
-from tests.cli.conftest import clip
 
+from tests.cli.conftest import clip
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.errors import SettingsError
 

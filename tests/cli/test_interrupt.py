@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import clip, start
 
+from tests.cli.conftest import clip, start
 from valence_integrations.sandbox import Sandbox
 
 CLIPS = 40

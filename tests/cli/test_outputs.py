@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, Dataset, load_dataset
-from tests.cli.conftest import Run, clip
 
+from tests.cli.conftest import Run, clip
 from valence_integrations.sandbox import Sandbox
 
 ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import EXAMPLES
 from typer.testing import CliRunner
 
+from tests.conftest import EXAMPLES
 from valence_integrations.cli.app import app
 from valence_integrations.sandbox import Policy, Sandbox
 

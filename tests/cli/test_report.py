@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, clip
 
+from tests.cli.conftest import Run, clip
 from valence_integrations import Engine
 from valence_integrations.cli.report import read_output
 from valence_integrations.sandbox import Sandbox

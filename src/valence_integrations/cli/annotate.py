@@ -73,9 +73,7 @@ def annotate(
                 job.predict(progress=not quiet)
                 job.tell_failures()
                 if job.failures and on_error == "raise":
-                    say(
-                        f"{one_line(output)} is not written. Mend or drop what failed, or use --on-error null, and run again."
-                    )
+                    say(f"{one_line(output)} is not written. Mend or drop these items, or use --on-error null.")
                     return ExitCode.ITEMS_FAILED
                 job.write(target)
                 journal.clear()

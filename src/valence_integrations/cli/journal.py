@@ -172,7 +172,7 @@ def _read(line: Mapping[str, Any]) -> EmotionPrediction:
     known = {field.name: line[field.name] for field in dataclasses.fields(EmotionPrediction)}
     error = known["error"]
     if error is not None:
-        known["error"] = getattr(errors, error["type"])(error["text"])
+        known["error"] = getattr(errors, error["type"], errors.ItemError)(error["text"])
         known["error"].item = error["item"]
     for name in ("confidence", "duration"):
         known[name] = math.nan if known[name] is None else known[name]
