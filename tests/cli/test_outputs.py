@@ -18,6 +18,38 @@ from valence_integrations.sandbox import Sandbox
 ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")
 
 
+class TestAppearing:
+    @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
+    def test_what_fails_leaves_the_old_one(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, output: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert run("annotate", "calls/a.wav", "-o", output).code == 0
+        before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", full)
+            ended = run("annotate", "calls", "-o", output, "-q")
+        assert ended.code == 2
+        assert ended.err == "valence: No space left on device. Check the path, its permissions and the space.\n"
+        partial = here / f"{output}.partial.jsonl"
+        if output != "out":  # a folder cannot be replaced in one step
+            assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path != partial} == before
+        assert len(partial.read_text().splitlines()) == 4
+        assert run("annotate", "calls", "-o", output, "-q").code == 0
+        assert account.calls == 3
+
+    def test_the_rest_of_a_killed_process_is_removed(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (here / ".out.tmp").mkdir()
+        (here / ".out.tmp" / "x.wav").touch()
+        (here / ".out.csv.tmp").touch()
+        assert run("annotate", "calls", "-o", "out").code == 0
+        assert run("annotate", "calls", "-o", "out.csv").code == 0
+        assert sorted(path.name for path in here.iterdir()) == ["calls", "out", "out.csv"]
+
+
 class TestCsv:
     def test_columns(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "list.csv").write_text("n,file,emotion,emotion_happy\n1,a.wav,old,9\n2,,old,9\n")

@@ -62,7 +62,8 @@ class Output(Protocol):
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """Give another name in the same folder, which becomes `path` at the end if all goes well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
+    _remove(temporary)  # that of a killed process
     try:
         yield temporary
         if temporary.is_file():
@@ -70,11 +71,14 @@ def appearing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class _Table:
