@@ -151,7 +151,12 @@ class Engine:
         return predictions
 
     def iter_predict(
-        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+        self,
+        items: Iterable[object],
+        on_error: OnError = "raise",
+        progress: bool = False,
+        *,
+        ahead: int = _AHEAD_LAZY,
     ) -> Iterator[EmotionPrediction]:
         """Annotate items lazily: predictions come in order, and only a few items are begun ahead of them.
 
@@ -159,6 +164,9 @@ class Engine:
         ----------
         items, on_error, progress
             As for `predict_many`.
+        ahead : int, default=4
+            Items begun ahead of the one that is waited for, for each call under way at once. More of them keep one
+            slow item from holding up the others, and are paid for if the rest is not wanted.
 
         Yields
         ------
@@ -173,7 +181,7 @@ class Engine:
             As soon as nothing can be annotated any more.
         """
         failed: dict[int, ValenceError] = {}
-        predictions = self._iterate(items, on_error, progress, _AHEAD_LAZY, failed)
+        predictions = self._iterate(items, on_error, progress, ahead, failed)
 
         def iterate() -> Iterator[EmotionPrediction]:
             yield from predictions

@@ -80,12 +80,12 @@ class Job:
         Raises
         ------
         JobError
-            As soon as the job cannot go on, whichever item is waited for.
+            As soon as the job cannot go on, unless the item is done.
         """
         waited: list[Future[Any]] = [outcome, self._broken]
         while not any(future.done() for future in waited):
             wait_for(waited, _LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
-        if self._broken.done():
+        if self._broken.done() and (outcome.cancelled() or not outcome.done()):
             self._broken.result()
         return outcome.result()
 
