@@ -209,10 +209,10 @@ class Engine:
         """Tell what a job will take, without a call: calls, minutes, bytes, and the time that the limits allow.
 
         Files are read, but not decoded. A WAV file that the service takes as it is, or a waveform, is known for sure:
-        it is looked up in the cache as it would be sent. Of any other file the header tells the length, its bytes
-        which files are the same, and nothing whether its answer is in the cache: it is taken as to be paid, and
-        counted as ``undecoded``. A long one that is to be cut is taken as a call for every 14 s. `Segmented` audio is
-        decoded, so its segments are known for sure.
+        it is looked up in the cache as it would be sent. So is a file that was sent before. Of any other file the
+        header tells the length, its bytes which files are the same, and nothing whether its answer is in the cache:
+        it is taken as to be paid, and counted as ``undecoded``. A long one that is to be cut is taken as a call for
+        every 14 s. `Segmented` audio is decoded, so its segments are known for sure.
 
         The time is what is left if no call is slow, none fails, and nobody else uses the account: that of
         ``Settings.limits``, and for ``"auto"`` of the documented standard policy, as asking for the account's own
