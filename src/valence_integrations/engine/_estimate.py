@@ -259,7 +259,7 @@ class _Needs:
     def __init__(self, settings: Settings, workshop: Workshop) -> None:
         self._settings = settings
         self._cache = workshop.cache
-        self._envelope = len(workshop.discrete.body(b"")) if settings.payload == "multipart" else None
+        self._envelope = sum(map(len, workshop.discrete.body(b""))) if settings.payload == "multipart" else None
 
     def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
         if segmented is not None:

@@ -211,7 +211,7 @@ class Job:
 
         def call() -> Value:
             body = self._workshop.discrete.body(part.wav)
-            said = self._call(lambda: self._workshop.discrete.send(body), len(body), part.seconds)
+            said = self._call(lambda: self._workshop.discrete.send(body), sum(map(len, body)), part.seconds)
             return _value([read_discrete(said, part.start, part.end)], said.get("request_id"))
 
         try:
