@@ -22,7 +22,7 @@ find_python = $(or $(firstword $(foreach python,python$(1) \
 PYTHON_OLDEST ?= $(call find_python,3.10)
 PYTHON_LATEST ?= $(call find_python,3.13)
 # What the tests need of the package's extras. uv lowers to their floors only those that it is told by name.
-TEST_EXTRAS := av datasets report sandbox
+TEST_EXTRAS := av cli datasets report sandbox
 
 .PHONY: demo test test-browser test-torch test-wheel test-oldest test-latest check bench stress docs format clean
 
@@ -74,6 +74,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/datasets_scale.py
 
 stress: $(VENV)/.dev
 	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)

@@ -1,18 +1,23 @@
-"""The sandbox in a process of its own, with its counters: one command a line on stdin, one line of JSON on stdout."""
+"""The sandbox in a process of its own, over HTTP and TLS: one command a line on stdin, one line of JSON on stdout."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from _tls import serve_tls
 
 from valence_integrations.sandbox import Sandbox
 
 
 def main() -> None:
-    sandbox = Sandbox(**json.loads(sys.argv[1]))
+    sandbox = Sandbox(**json.loads(sys.argv[2]))
     with sandbox:
-        say({"url": sandbox.url, "api_key": sandbox.api_key})
+        tls_port = serve_tls(urlsplit(sandbox.url).port or 0, Path(sys.argv[1]))
+        say({"url": sandbox.url, "tls_url": f"https://127.0.0.1:{tls_port}", "api_key": sandbox.api_key})
         for line in sys.stdin:
             if line.strip() == "reset":
                 sandbox.reset()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valence_integrations import Engine, Settings
+from valence_integrations import Engine, Settings, wav
 from valence_integrations.sandbox import Sandbox
 
 Float32 = npt.NDArray[np.float32]
@@ -29,6 +29,11 @@ def voice(seconds: float, rate: int = 16_000, seed: int = 0) -> Float32:
     return (rng.uniform(0.1, 0.3) * tone * syllables + noise).clip(-1, 1).astype(np.float32)
 
 
+def clips(number: int, seconds: float = 5.0, rate: int = 8_000) -> list[bytes]:
+    """Make WAV files, all different."""
+    return [wav.encode(np.rint(voice(seconds, rate, seed) * 30_000).astype(np.int16), rate) for seed in range(number)]
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("VALENCE_")]:
@@ -40,6 +45,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as running:
         yield running
+
+
+@pytest.fixture
+def datasets_service(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
+    """Set the sandbox as the service, and keep what `datasets` does in a directory of its own."""
+    import datasets
+
+    monkeypatch.setenv("VALENCE_API_BASE_URL", sandbox.url)
+    monkeypatch.setenv("VALENCE_API_KEY", sandbox.api_key)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    return sandbox
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import io
@@ -8,10 +9,12 @@ import json
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +25,21 @@ import polars as pl  # noqa: F401 - `datasets` looks for it among the imported m
 import pyarrow as pa
 import pytest
 import soundfile
-from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, Value, load_dataset
+from datasets import (
+    Audio,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    IterableDatasetDict,
+    Value,
+    concatenate_datasets,
+    interleave_datasets,
+    load_dataset,
+)
 from datasets.fingerprint import Hasher
 
-import valence_integrations.datasets as adapter
+import valence_integrations._datasets_annotator as adapter
 from tests.conftest import EXAMPLES, voice
 from valence_integrations import (
     EmotionPrediction,
@@ -37,6 +51,7 @@ from valence_integrations import (
     errors,
     valence_annotate,
 )
+from valence_integrations.audio import open_clip
 from valence_integrations.sandbox import Sandbox
 
 SPEECH = [str(EXAMPLES / "audio" / name) for name in ("ben_happy.wav", "ben_sad.ogg", "carl_angry.flac")]
@@ -241,6 +256,68 @@ def test_batches_are_sent_side_by_side() -> None:
         assert sandbox.max_in_flight >= 6
 
 
+MADE_BY = {
+    "shuffle": lambda dataset: dataset.shuffle(seed=3),
+    "select": lambda dataset: dataset.select([3, 1, 2]),
+    "filter": lambda dataset: dataset.filter(lambda row: row % 2, input_columns="row"),
+    "train_test_split": lambda dataset: dataset.train_test_split(test_size=0.5, seed=1)["test"],
+    "concatenate_datasets": lambda dataset: concatenate_datasets([dataset.select([0, 1]), dataset.select([3])]),
+    "interleave_datasets": lambda dataset: interleave_datasets([dataset.select([0, 1]), dataset.select([3, 2])]),
+}
+
+
+@pytest.mark.parametrize("made_by", MADE_BY)
+def test_datasets_made_of_others(made_by: str) -> None:
+    files = voices(4)
+    audio = [{"bytes": file, "path": None} for file in files]
+    dataset = MADE_BY[made_by](made({"audio": audio}, decode=True))
+    order = dataset["row"][:]
+    batched, one_by_one, whole = (
+        dataset.map(valence_annotate, batched=True),
+        dataset.map(valence_annotate),
+        annotate_dataset(dataset, progress=False),
+    )
+    for done in (batched, one_by_one, whole):
+        assert done.features["audio"] == Audio()
+        assert_rows(done.select_columns(NAMES).to_list(), [files[row] for row in order])
+
+
+def test_in_a_running_event_loop() -> None:
+    """As every cell of a notebook."""
+    files = voices(3)
+
+    async def cell() -> list[Any]:
+        stream = annotate_dataset(made({"audio": files}).to_iterable_dataset())
+        whole = annotate_dataset(made({"audio": files}), progress=False)
+        return [made({"audio": files}).map(valence_annotate, batched=True).to_list(), whole.to_list(), list(stream)]
+
+    for rows in asyncio.run(cell()):
+        assert_rows(rows, files)
+
+
+def test_only_the_audio_of_calls_under_way_is_in_memory(
+    service: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alive: set[int] = set()
+    most, numbers = 0, itertools.count()
+
+    def opened(*item: Any) -> Any:
+        nonlocal most
+        clip, number = open_clip(*item), next(numbers)
+        alive.add(number)
+        weakref.finalize(clip, alive.discard, number)
+        most = max(most, len(alive))
+        return clip
+
+    monkeypatch.setattr("valence_integrations.engine._job.open_clip", opened)
+    made({"audio": voices(200)}).save_to_disk(tmp_path / "clips")
+    dataset = datasets.load_from_disk(tmp_path / "clips")
+    engine = Engine(Settings(base_url=service.url, concurrency=4, limits=None, cache=False))
+    done = dataset.map(ValenceAnnotator(engine=engine), batched=True)
+    assert len(done) == next(numbers) == 200
+    assert most <= 4 + 8
+
+
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("batched", [False, True])
 def test_worker_processes(service: Sandbox, batched: bool) -> None:
@@ -389,7 +466,7 @@ def test_the_audio_column_is_not_overwritten(service: Sandbox) -> None:
 
 
 def test_one_hint_after_many_live_calls_one_by_one() -> None:
-    dataset = made({"audio": voices(32)})
+    dataset = made({"audio": voices(32, seconds=5.2)})
     with pytest.warns(UserWarning, match="batched=True") as said:
         dataset.map(valence_annotate)
     assert len(said) == 1
@@ -506,6 +583,23 @@ def test_the_map_of_another_process_is_found_again(service: Sandbox, tmp_path: P
     assert len(service.requests) == before
     assert first == second
     assert first[1] == [prediction.emotion for prediction in Engine().predict_many(files)]
+
+
+def test_what_a_sandbox_answered_is_not_taken_for_an_answer_of_the_service(tmp_path: Path) -> None:
+    made({"audio": voices(2)}).to_parquet(tmp_path / "clips.parquet")
+    dataset = load_dataset("parquet", data_files=str(tmp_path / "clips.parquet"), split="train")
+    fingerprints = set()
+    for _ in range(2):
+        with Sandbox() as sandbox:
+            annotate = ValenceAnnotator(base_url=sandbox.url, api_key=sandbox.api_key)
+            fingerprints.add(dataset.map(annotate, batched=True)._fingerprint)
+            assert sandbox.calls == 2
+    # The service is out of reach here: whatever it would say, it is asked, by `datasets` and by our own cache.
+    real = Settings(base_url="https://127.0.0.1:9", api_key="key", limits=None, max_attempts=1)
+    done = dataset.map(ValenceAnnotator(engine=Engine(real)), batched=True)
+    assert done._fingerprint not in fingerprints
+    assert done["emotion"][:] == [None, None]
+    assert all("cannot be reached" in said for said in done["emotion_error"])
 
 
 def test_pickles_carry_the_settings_and_not_the_key(tmp_path: Path) -> None:
@@ -635,6 +729,50 @@ def test_stream_is_read_and_paid_bit_by_bit(service: Sandbox) -> None:
     assert_rows(list(done.take(10)), files[:10])
     assert service.calls - before <= 16
     assert len(read) <= 17
+
+
+def test_stream_of_ten_is_no_more_than_a_small_window(service: Sandbox) -> None:
+    before = service.calls
+    stream = annotate_dataset(made({"audio": voices(60, seconds=5.5)}).to_iterable_dataset())
+    assert len(list(stream.take(10))) == 10
+    assert service.calls - before <= 20
+
+
+def test_shards_are_opened_when_they_are_read(tmp_path: Path) -> None:
+    first, later = tmp_path / "first.tar", tmp_path / "later.tar"
+    with tarfile.open(first, "w") as tar:
+        tar.add(SPEECH[0], "one.wav")
+        tar.add(SPEECH[0], "two.wav")
+    shutil.copy(first, later)
+    stream = load_dataset("webdataset", data_files=[str(first), str(later)], split="train", streaming=True)
+    done = annotate_dataset(stream, "wav", batch_size=1)
+    later.unlink()
+    assert_rows(list(done.take(1)), SPEECH[:1])
+    with pytest.raises(FileNotFoundError):
+        list(done)
+
+
+@pytest.mark.parametrize("parted", ["shuffle", "skip", "concatenate_datasets", "interleave_datasets", "resumed"])
+def test_streams_made_of_others(parted: str) -> None:
+    files = voices(6)
+    stream = made({"audio": [{"bytes": file, "path": None} for file in files]}, decode=True).to_iterable_dataset(3)
+    if parted == "shuffle":
+        stream = annotate_dataset(stream.shuffle(seed=1, buffer_size=4)).shuffle(seed=2, buffer_size=2)
+    elif parted == "skip":
+        stream = annotate_dataset(stream.skip(1)).skip(1).take(3)
+    elif parted == "resumed":
+        stream = annotate_dataset(stream)
+        begun = iter(stream)
+        assert [next(begun)["row"], next(begun)["row"]] == [0, 1]
+        stream.load_state_dict(stream.state_dict())
+        assert next(iter(stream))["row"] == 2
+    else:
+        together = getattr(datasets, parted)
+        stream = annotate_dataset(together([stream, stream.take(2)]))
+    assert stream.features["audio"] == Audio()
+    rows = list(stream)
+    assert len(rows) >= 3
+    assert_rows(rows, [files[row["row"]] for row in rows])
 
 
 def test_stream_dict_and_formats() -> None:

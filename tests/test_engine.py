@@ -311,6 +311,18 @@ class TestIterPredict:
         time.sleep(0.2)
         assert sandbox.calls <= 18
 
+    @pytest.mark.parametrize("ahead", [1, 16])
+    def test_how_many_are_begun_ahead_can_be_said(self, make_engine: MakeEngine, ahead: int) -> None:
+        taken: list[bytes] = []
+
+        def items() -> Iterator[bytes]:
+            for _ in range(100):
+                taken.append(b"junk")
+                yield taken[-1]
+
+        next(make_engine(concurrency=2).iter_predict(items(), on_error="null", ahead=ahead))
+        assert len(taken) == 2 * ahead
+
     def test_errors_come_at_the_end(self, engine: Engine) -> None:
         stream = engine.iter_predict([b"junk", voice(6.0)])
         assert next(stream).error is not None

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from valence_integrations.errors import SettingsError
 
-__all__ = ["Rows", "check_column", "read_rows"]
+__all__ = ["Rows", "check_column", "read_rows", "read_segments"]
 
 #: Keys of a dict that is one item, not a row with columns.
 _AUDIO_KEYS = frozenset({"array", "bytes", "path", "raw", "sampling_rate"})
@@ -67,13 +67,58 @@ def read_rows(rows: Any, audio_column: str) -> Rows:
     return _from_value(rows, (), audio_column)
 
 
-def check_column(audio_column: str, names: Iterable[str]) -> None:
-    """Raise unless `audio_column` is one of `names`."""
-    names = list(names)
-    if audio_column not in names:
+def read_segments(
+    rows: Any, others: Sequence[Any], segments_column: str, found: Rows
+) -> tuple[list[Any], Sequence[Any]]:
+    """Read the segments of each row.
+
+    Parameters
+    ----------
+    rows, others
+        What the call is about, and what came behind it: with ``input_columns``, the segments first.
+    segments_column : str
+        Which column holds the segments.
+    found : Rows
+        What `read_rows` found in them.
+
+    Returns
+    -------
+    list, sequence
+        The segments of each row, as Python's or numpy's values; what of `others` is not the segments.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such column.
+    """
+    if hasattr(rows, "keys_to_format") and segments_column in rows.keys_to_format:
+        return rows.pa_table[segments_column].to_pylist(), others
+    if hasattr(rows, "keys_to_format") or (isinstance(rows, Mapping) and not rows.keys() <= _AUDIO_KEYS):
+        check_column(segments_column, rows, "segments")
+        return _listed(rows[segments_column], found), others
+    if found.table is not None and found.table.column_names:
+        check_column(segments_column, found.table.column_names, "segments")
+        return found.table[segments_column].to_pylist(), others
+    if not others:
         raise SettingsError(
-            f"There is no column {audio_column!r}; the columns are {', '.join(map(repr, names))}. Name the one that "
-            f'holds the audio: ValenceAnnotator(audio_column="..."), or map(..., fn_kwargs={{"audio_column": "..."}}).'
+            f"The segments are not there: map(..., input_columns=[<the audio>, {segments_column!r}]) gives them."
+        )
+    return _listed(others[0], found), others[1:]
+
+
+def _listed(value: Any, found: Rows) -> list[Any]:
+    if isinstance(value, (pa.Array, pa.ChunkedArray)):
+        return value.to_pylist()  # type: ignore[no-any-return]
+    return [value] if found.single else list(value)
+
+
+def check_column(name: str, names: Iterable[str], holds: str = "audio") -> None:
+    """Raise unless `name` is one of `names`."""
+    names = list(names)
+    if name not in names:
+        raise SettingsError(
+            f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}. Name the one that holds the "
+            f'{holds}: ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
         )
 
 

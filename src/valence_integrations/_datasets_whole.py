@@ -2,61 +2,111 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
+import datasets
 from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
+from tqdm import tqdm
 
+from valence_integrations._datasets_annotator import ValenceAnnotator
+from valence_integrations._datasets_report import Report
 from valence_integrations._datasets_rows import check_column
+from valence_integrations.settings import DEFAULT_CONCURRENCY
 
-__all__ = ["map_dataset"]
+__all__ = ["annotated"]
 
 #: Rows of a batch, for each call under way at once: the end of a batch is waited for, so batches are long; in a stream
-#: they are short, since whoever takes ten rows pays for a whole batch.
-_ROWS_A_CALL, _ROWS_A_CALL_STREAMED = 50, 4
+#: they are short, since whoever takes ten rows pays for a whole batch. A row with segments is many calls by itself.
+_ROWS_A_CALL, _ROWS_A_CALL_STREAMED, _ROWS_A_CALL_STREAMED_WITH_SEGMENTS = 50, 4, 1
+
+_log = logging.getLogger("valence_integrations")
 
 
-def map_dataset(ds: Any, function: Callable[..., Any], audio_column: str, types: pa.Schema, calls: int) -> Any:
-    """Map a function over a dataset, over each of several, or over a stream as it is read.
+def annotated(ds: Any, annotator: ValenceAnnotator, batch_size: int | None, *, progress: bool) -> Any:
+    """Map an annotator over a dataset, over each of several, or over a stream as it is read.
 
     Parameters
     ----------
     ds : Dataset, DatasetDict, IterableDataset or IterableDatasetDict
         Left as it is.
-    function : callable
-        For ``map``, batched and with indices.
-    audio_column : str
-        The column that it reads.
-    types : pyarrow.Schema
-        The columns that it adds.
-    calls : int
-        How many rows it works on at once.
+    annotator : ValenceAnnotator
+        Its columns are added.
+    batch_size : int or None
+        Rows of a batch.
+    progress : bool
+        Whether a bar and a summary are wanted.
 
     Returns
     -------
     Dataset, DatasetDict, IterableDataset or IterableDatasetDict
         The same kind.
     """
-    if isinstance(ds, (DatasetDict, IterableDatasetDict)):
-        return type(ds)({name: map_dataset(part, function, audio_column, types, calls) for name, part in ds.items()})
-    if not isinstance(ds, (Dataset, IterableDataset)):
-        raise TypeError(f"annotate_dataset takes a Dataset, an IterableDataset or a dict of them, not {type(ds)}.")
-    if ds.features is None:
-        ds = ds._resolve_features()
-    check_column(audio_column, ds.features)
-    features = Features({**ds.features, **Features.from_arrow_schema(types)})
-    if isinstance(ds, IterableDataset):
-        batches = {"batched": True, "batch_size": _ROWS_A_CALL_STREAMED * calls, "with_indices": True}
-        return _unread(ds).map(function, features=features, **batches)
-    batches = {"batched": True, "batch_size": _ROWS_A_CALL * calls, "with_indices": True}
+    splits = ds if isinstance(ds, (DatasetDict, IterableDatasetDict)) else {None: ds}
+    for split in splits.values():
+        if not isinstance(split, (Dataset, IterableDataset)):
+            raise TypeError(f"annotate_dataset takes a Dataset, an IterableDataset or a dict of them, not {type(ds)}.")
+    calls = annotator.engine.settings.concurrency or DEFAULT_CONCURRENCY
+    finite = [split for split in splits.values() if isinstance(split, Dataset)]
+    report = Report(annotator.engine, sum(map(len, finite)), show=progress and not _are_bars_off())
+    done = {}
+    try:
+        for name, split in splits.items():
+            if isinstance(split, IterableDataset):
+                done[name] = _stream(split, annotator, batch_size or calls * _rows_a_call_streamed(annotator))
+            else:
+                report.split = name
+                done[name] = _dataset(split, annotator, batch_size or calls * _ROWS_A_CALL, report)
+    finally:
+        report.close()
+    if finite:
+        _log.info("%s", report)
+        if progress:
+            tqdm.write(str(report), file=sys.stderr)
+    return done[None] if None in done else type(ds)(done)
+
+
+def _dataset(ds: Dataset, annotator: ValenceAnnotator, batch_size: int, report: Report) -> Dataset:
+    features = _features(ds, annotator)
+    before = report.seen
     plain = ds.with_format(None)
-    done = plain.map(function, features=features, desc="emotions", **batches) if len(ds) else _empty(ds, features)
+    if len(ds):
+        with _bars_off():
+            done = plain.map(
+                annotator._reporting(report), batched=True, batch_size=batch_size, with_indices=True, features=features
+            )
+    else:
+        done = _empty(ds, features)
+    if report.seen == before:
+        report.keep(len(ds))
     shown = ds.format
     hidden = ds.features.keys() - shown["columns"]
     columns = [name for name in features if name not in hidden] if hidden else None
     return done.with_format(shown["type"], columns, shown["output_all_columns"], **shown["format_kwargs"])
+
+
+def _stream(ds: IterableDataset, annotator: ValenceAnnotator, batch_size: int) -> IterableDataset:
+    if ds.features is None:
+        ds = ds._resolve_features()
+    features = _features(ds, annotator)
+    return _unread(ds).map(annotator, batched=True, batch_size=batch_size, with_indices=True, features=features)
+
+
+def _rows_a_call_streamed(annotator: ValenceAnnotator) -> int:
+    return _ROWS_A_CALL_STREAMED if annotator.segments_column is None else _ROWS_A_CALL_STREAMED_WITH_SEGMENTS
+
+
+def _features(ds: Dataset | IterableDataset, annotator: ValenceAnnotator) -> Features:
+    """Types of all columns, of which those must be there that the annotator reads."""
+    check_column(annotator.audio_column, ds.features)
+    if annotator.segments_column is not None:
+        check_column(annotator.segments_column, ds.features, "segments")
+    return Features({**ds.features, **annotator.features})
 
 
 def _empty(ds: Dataset, features: Features) -> Dataset:
@@ -64,6 +114,25 @@ def _empty(ds: Dataset, features: Features) -> Dataset:
     info = ds.info.copy()
     info.features = features
     return Dataset.from_dict({name: [] for name in features}, info=info, split=ds.split)
+
+
+def _are_bars_off() -> bool:
+    return bool(datasets.are_progress_bars_disabled())
+
+
+@contextmanager
+def _bars_off() -> Iterator[None]:
+    """Turn off the bars of `datasets`: the report has one, which moves with each row, and not with each batch."""
+    were_off = _are_bars_off()
+    with warnings.catch_warnings():
+        # Where HF_DATASETS_DISABLE_PROGRESS_BARS says otherwise, they stay.
+        warnings.filterwarnings("ignore", "Cannot disable progress bars")
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            datasets.enable_progress_bars()
 
 
 def _unread(ds: IterableDataset) -> IterableDataset:

@@ -31,6 +31,7 @@ ShortAudio = Literal["pad", "repeat", "skip", "error"]
 LongAudio = Literal["asynch", "chunk", "truncate", "skip", "error"]
 Payload = Literal["multipart", "json"]
 OnError = Literal["raise", "null"]
+ShortSegments = Literal["pad", "widen"]
 
 T = TypeVar("T")
 

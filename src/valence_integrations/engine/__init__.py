@@ -18,13 +18,14 @@ import numpy as np
 from valence_integrations.engine._estimate import Estimate, estimate
 from valence_integrations.engine._job import Job, Outcome
 from valence_integrations.engine._progress import Progress
+from valence_integrations.engine._segments import Segmented
 from valence_integrations.engine._stats import Stats
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.errors import BatchError, SettingsError, ValenceError
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice
 
-__all__ = ["Engine", "Estimate", "Stats"]
+__all__ = ["Engine", "Estimate", "Progress", "Segmented", "Stats"]
 
 #: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
 #: early, more where everything is wanted and one slow item should not hold up the others.
@@ -117,7 +118,7 @@ class Engine:
         return prediction
 
     def predict_many(
-        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+        self, items: Iterable[object], on_error: OnError = "raise", progress: bool | Progress = False
     ) -> list[EmotionPrediction]:
         """Annotate items, side by side.
 
@@ -128,8 +129,8 @@ class Engine:
         on_error : {"raise", "null"}, default="raise"
             What to do about items that fail: raise one error after all others are finished, or give empty
             predictions whose ``error`` is set.
-        progress : bool, default=False
-            Whether to show a progress bar.
+        progress : bool or Progress, default=False
+            Whether to show a progress bar; or one that several calls share.
 
         Returns
         -------
@@ -150,7 +151,12 @@ class Engine:
         return predictions
 
     def iter_predict(
-        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+        self,
+        items: Iterable[object],
+        on_error: OnError = "raise",
+        progress: bool = False,
+        *,
+        ahead: int = _AHEAD_LAZY,
     ) -> Iterator[EmotionPrediction]:
         """Annotate items lazily: predictions come in order, and only a few items are begun ahead of them.
 
@@ -158,6 +164,9 @@ class Engine:
         ----------
         items, on_error, progress
             As for `predict_many`.
+        ahead : int, default=4
+            Items begun ahead of the one that is waited for, for each call under way at once. More of them keep one
+            slow item from holding up the others, and are paid for if the rest is not wanted.
 
         Yields
         ------
@@ -172,7 +181,7 @@ class Engine:
             As soon as nothing can be annotated any more.
         """
         failed: dict[int, ValenceError] = {}
-        predictions = self._iterate(items, on_error, progress, _AHEAD_LAZY, failed)
+        predictions = self._iterate(items, on_error, progress, ahead, failed)
 
         def iterate() -> Iterator[EmotionPrediction]:
             yield from predictions
@@ -181,13 +190,29 @@ class Engine:
 
         return iterate()
 
+    def progress(self, total: int | None = None) -> Progress:
+        """Show a progress bar for several calls of `predict_many` together, until it is closed.
+
+        Parameters
+        ----------
+        total : int, optional
+            Items of all the calls.
+
+        Returns
+        -------
+        Progress
+            For their ``progress=``.
+        """
+        return Progress(total, self.stats, windows=lambda: self._workshop.windows, show=True)
+
     def estimate(self, items: Iterable[object]) -> Estimate:
         """Tell what a job will take, without a call: calls, minutes, bytes, and the time that the limits allow.
 
         Files are read, but not decoded. A WAV file that the service takes as it is, or a waveform, is known for sure:
-        it is looked up in the cache as it would be sent. Of any other file the header tells the length, its bytes
-        which files are the same, and nothing whether its answer is in the cache: it is taken as to be paid, and
-        counted as ``undecoded``. A long one that is to be cut is taken as a call for every 14 s.
+        it is looked up in the cache as it would be sent. So is a file that was sent before. Of any other file the
+        header tells the length, its bytes which files are the same, and nothing whether its answer is in the cache:
+        it is taken as to be paid, and counted as ``undecoded``. A long one that is to be cut is taken as a call for
+        every 14 s. `Segmented` audio is decoded, so its segments are known for sure.
 
         The time is what is left if no call is slow, none fails, and nobody else uses the account: that of
         ``Settings.limits``, and for ``"auto"`` of the documented standard policy, as asking for the account's own
@@ -263,7 +288,7 @@ class Engine:
         self,
         items: Iterable[object],
         on_error: OnError,
-        progress: bool,
+        progress: bool | Progress,
         ahead: int,
         failed: dict[int, ValenceError],
     ) -> Iterator[EmotionPrediction]:
@@ -273,7 +298,7 @@ class Engine:
         return self._predictions(items, progress, ahead, failed if on_error == "raise" else {})
 
     def _predictions(
-        self, items: Iterable[object], progress: bool, ahead: int, failed: dict[int, ValenceError]
+        self, items: Iterable[object], progress: bool | Progress, ahead: int, failed: dict[int, ValenceError]
     ) -> Iterator[EmotionPrediction]:
         source = iter(items)
         workshop = self._workshop
@@ -281,7 +306,8 @@ class Engine:
         _jobs.setdefault(os.getpid(), weakref.WeakSet()).add(job)
         number = next(_job_numbers)
         total = len(items) if isinstance(items, Sized) else None
-        done = Progress(total, self.stats, windows=lambda: workshop.windows, show=progress)
+        shared = progress if isinstance(progress, Progress) else None
+        done = shared or Progress(total, self.stats, windows=lambda: workshop.windows, show=bool(progress))
         begun: deque[Outcome] = deque()
         more = True
         _log.info("job %d begins: %s items, model %s at %s", number, total, self.settings.model, self.settings.base_url)
@@ -318,7 +344,8 @@ class Engine:
             raise
         finally:
             job.stop()
-            done.close()
+            if shared is None:
+                done.close()
 
     @staticmethod
     def _drain(job: Job, seconds: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import threading
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,10 @@ from valence_integrations.answers import read_discrete, read_timeline
 from valence_integrations.asynch import KEPT_SECONDS, temporary_wav
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import ResultCache, cache_key
+from valence_integrations.engine._futures import settle, when_all
 from valence_integrations.engine._pool import Priority
+from valence_integrations.engine._recipes import Recipe, Sent, file_digest, recipe_key
+from valence_integrations.engine._segments import Segmented, excerpts, summed_up
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.limits import StoppedError
 from valence_integrations.results import EmotionPrediction, EmotionSegment
@@ -64,14 +67,12 @@ class Job:
 
     def submit(self, item: object) -> Outcome:
         """Start on an item. Item errors are in the prediction; an exception of the future is a fault of ours."""
-        outcome: Outcome = Future()
+        # A file object may be closed, or read on, before a thread comes to it.
         if hasattr(item, "read"):
-            # A file object may be closed, or read on, before a thread comes to it.
             item = self._opened(item)
-        self._workshop.pool.submit(
-            Priority.ITEM, lambda: self._guarded(outcome, None, lambda: self._run(item, outcome))
-        )
-        return outcome
+        elif isinstance(item, Segmented) and hasattr(item.audio, "read"):
+            item = replace(item, audio=self._opened(item.audio))
+        return self._begin(item, Priority.ITEM)
 
     def wait(self, outcome: Outcome) -> EmotionPrediction:
         """Wait for an item.
@@ -79,12 +80,12 @@ class Job:
         Raises
         ------
         JobError
-            As soon as the job cannot go on, whichever item is waited for.
+            As soon as the job cannot go on, unless the item is done.
         """
         waited: list[Future[Any]] = [outcome, self._broken]
         while not any(future.done() for future in waited):
             wait_for(waited, _LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
-        if self._broken.done():
+        if self._broken.done() and (outcome.cancelled() or not outcome.done()):
             self._broken.result()
         return outcome.result()
 
@@ -98,6 +99,11 @@ class Job:
             self._idle.wait_for(lambda: not self._calling, seconds)
             return self._calling
 
+    def _begin(self, item: object, priority: Priority) -> Outcome:
+        outcome: Outcome = Future()
+        self._workshop.pool.submit(priority, lambda: self._guarded(outcome, None, lambda: self._run(item, outcome)))
+        return outcome
+
     def _opened(self, item: object) -> object:
         try:
             return open_clip(item, self._settings.sampling_rate)
@@ -105,25 +111,64 @@ class Job:
             return error
 
     def _run(self, item: object, outcome: Outcome) -> None:
-        if isinstance(item, errors.ItemError):
-            raise item
         begun = time.perf_counter()
-        clip = item if isinstance(item, Clip) else open_clip(item, self._settings.sampling_rate)
+        audio = item.audio if isinstance(item, Segmented) else item
+        if isinstance(audio, errors.ItemError):
+            raise audio
+        clip = audio if isinstance(audio, Clip) else open_clip(audio, self._settings.sampling_rate)
         if clip is None:
             outcome.set_result(EmotionPrediction(model=self._settings.model))
             return
 
         def annotate() -> None:
+            if isinstance(item, Segmented):
+                self._send_segments(clip, item, outcome)
+                return
+            key = recipe_key(clip, self._settings)
+            known = self._known(key)
+            if known is not None:
+                outcome.set_result(known)
+                return
             todo = plan(clip, self._settings)
             if time.perf_counter() - begun > _SLOW_SECONDS:
                 self._workshop.prepare_ahead()
-            self._send(clip, todo, outcome)
+            if key is not None and todo.parts:
+                self._cache.put_recipe(key, vars(Recipe.of(todo)))
+            self._send(clip, todo, key, outcome)
 
         self._guarded(outcome, clip.name, annotate)
 
-    def _send(self, clip: Clip, todo: Plan, outcome: Outcome) -> None:
+    def _send_segments(self, clip: Clip, item: Segmented, outcome: Outcome) -> None:
+        """Annotate each segment as an item of its own."""
+        times, cut, duration = excerpts(item, clip)
+        if not cut:
+            outcome.set_result(EmotionPrediction(duration=duration, model=self._settings.model))
+            return
+        self._workshop.prepare_ahead()
+        begun = [self._begin(audio, Priority.CALL) for audio in cut]
+
+        def finish() -> None:
+            predictions = [own.result() for own in begun]
+            outcome.set_result(summed_up(times, predictions, duration, self._settings.model))
+
+        when_all(begun, lambda: self._guarded(outcome, clip.name, finish, paid=True))
+
+    def _known(self, key: str | None) -> EmotionPrediction | None:
+        """Prediction for a file that was sent before, if all its answers are in the cache: it is not even decoded."""
+        told = None if key is None else self._cache.recipe(key)
+        if told is None:
+            return None
+        recipe = Recipe.from_value(told)
+        kept = [self._cache.get(cache_key(self._settings, recipe.api, part.digest)) for part in recipe.parts]
+        values = [{**value, "cached": True} for value in kept if value is not None]
+        if len(values) < len(kept):
+            return None
+        self._stats.add(cache_hits=len(values))
+        return self._prediction(values, recipe)
+
+    def _send(self, clip: Clip, todo: Plan, recipe_key: str | None, outcome: Outcome) -> None:
         if todo.upload is not None:
-            self._finish_with([self._long_answer(todo.upload, todo.duration)], clip, todo, outcome)
+            self._finish_with([self._long_answer(todo.upload, todo.duration, recipe_key)], clip, todo, outcome)
             return
         answers = [Future[Value]() for _ in todo.parts]
         self._finish_with(list(answers), clip, todo, outcome)
@@ -134,37 +179,27 @@ class Job:
 
     def _finish_with(self, answers: list[Future[Value]], clip: Clip, todo: Plan, outcome: Outcome) -> None:
         """Make the prediction as soon as every answer is there."""
-        left = len(answers)
-        lock = threading.Lock()
 
-        def one_less(_: object) -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                if left:
-                    return
-            self._guarded(outcome, clip.name, lambda: outcome.set_result(self._prediction(answers, todo)), paid=True)
-            # A future keeps its callbacks, and they this list: the circle would keep the audio until it is collected.
-            answers.clear()
+        def finish() -> None:
+            outcome.set_result(self._prediction([answer.result() for answer in answers], todo))
 
-        for answer in list(answers):
-            answer.add_done_callback(one_less)
+        when_all(answers, lambda: self._guarded(outcome, clip.name, finish, paid=True))
         if todo.source is None:
             outcome.set_result(EmotionPrediction(duration=todo.duration, model=self._settings.model))
 
-    def _prediction(self, answers: Sequence[Future[Value]], todo: Plan) -> EmotionPrediction:
-        values = [answer.result() for answer in answers]
+    def _prediction(self, values: Sequence[Value], way: Plan | Recipe) -> EmotionPrediction:
         segments = [EmotionSegment(**segment) for value in values for segment in value["segments"]]
-        if todo.parts:
+        if way.source != "asynch":
+            parts: Sequence[Part | Sent] = way.parts
             segments = [
                 EmotionSegment(part.start, part.end, segment.emotion, segment.confidence, segment.scores)
-                for part, segment in zip(todo.parts, segments, strict=True)
+                for part, segment in zip(parts, segments, strict=True)
             ]
         return EmotionPrediction.from_segments(
             segments,
-            source=todo.source,
-            duration=todo.duration,
-            padded=todo.padded,
+            source=way.source,
+            duration=way.duration,
+            padded=way.padded,
             cached=all(value.get("cached", False) for value in values),
             request_id=values[-1]["request_id"],
             model=self._settings.model,
@@ -172,24 +207,27 @@ class Job:
 
     def _answer(self, part: Part, answer: Future[Value]) -> None:
         """Get the answer to one discrete call: from another that is under way, the cache, or the service."""
-        key = cache_key(self._settings, "discrete", hashlib.sha256(part.wav).hexdigest())
+        key = cache_key(self._settings, "discrete", part.digest)
 
         def call() -> Value:
             body = self._workshop.discrete.body(part.wav)
-            said = self._call(lambda: self._workshop.discrete.send(body), len(body), part.seconds)
+            said = self._call(lambda: self._workshop.discrete.send(body), sum(map(len, body)), part.seconds)
             return _value([read_discrete(said, part.start, part.end)], said.get("request_id"))
 
         try:
-            known = self._once(key, lambda fresh: _settle(fresh, lambda: self._keep(key, call())))
+            known = self._once(key, lambda fresh: settle(fresh, lambda: self._keep(key, call())))
         except BaseException as error:
             answer.set_exception(error)
         else:
-            known.add_done_callback(lambda done: _settle(answer, done.result))
+            known.add_done_callback(lambda done: settle(answer, done.result))
 
-    def _long_answer(self, clip: Clip, duration: float) -> Future[Value]:
+    def _long_answer(self, clip: Clip, duration: float, recipe_key: str | None) -> Future[Value]:
         """Get the answer to one asynch job. The upload is made here; its result comes from the poller."""
         with temporary_wav(clip) as wav:
-            digest = _digest(wav)
+            digest = file_digest(wav)
+            if recipe_key is not None:
+                sent = Sent(digest, wav.stat().st_size, 0.0, duration)
+                self._cache.put_recipe(recipe_key, vars(Recipe("asynch", duration, padded=False, parts=(sent,))))
             return self._once(
                 cache_key(self._settings, "asynch", digest),
                 lambda fresh: self._upload(wav, duration, digest, fresh),
@@ -209,7 +247,7 @@ class Job:
         def finish(said: Future[dict[str, Any]]) -> None:
             if not isinstance(said.cancelled() or said.exception(), (bool, errors.AsynchTimeoutError)):
                 self._cache.remove(upload_key)
-            _settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
+            settle(fresh, lambda: self._keep(key, _value(read_timeline(said.result(), duration), request_id)))
 
         self._workshop.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
 
@@ -242,7 +280,7 @@ class Job:
                 answer.set_result({**value, "cached": True})
             else:
                 assert known is not None
-                known.add_done_callback(lambda done: _settle(answer, lambda: {**done.result(), "cached": True}))
+                known.add_done_callback(lambda done: settle(answer, lambda: {**done.result(), "cached": True}))
             return answer
         fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
         try:
@@ -343,24 +381,8 @@ class Job:
                 self._broken.set_exception(copy.copy(error))
 
 
-def _settle(future: Future[Value], work: Callable[[], Value]) -> None:
-    """Give a future its result, or the reason why there is none."""
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
-
-
 def _value(segments: Sequence[EmotionSegment], request_id: object) -> Value:
     return {
         "segments": [vars(segment) for segment in segments],
         "request_id": str(request_id) if request_id is not None else None,
     }
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -187,7 +187,7 @@ def _bar(progress: Progress) -> Any:
         @property
         def format_dict(self) -> dict[str, Any]:
             shown = {"rate": progress.speed, "postfix": str(progress), "left": _time(progress.seconds_left)}
-            return {**super().format_dict, **shown}
+            return {**super().format_dict, "total": progress.total, **shown}
 
     in_log = _is_log(sys.stderr)
     return Bar(
