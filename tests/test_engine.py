@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import logging
 import math
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -266,6 +268,23 @@ def test_slow_items_are_prepared_while_others_wait_for_answers() -> None:
         requests = [record.time for record in sandbox.requests if record.method == "POST"]
     assert (len(decoded), len(requests)) == (8, 8)
     assert decoded[7] < requests[0] + 0.5 < requests[5], "three more than the five that are sent at once"
+
+
+def threads_of_engines() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if re.fullmatch(r"valence-\d+", thread.name)}
+
+
+def test_threads_end_with_their_engine(sandbox: Sandbox) -> None:
+    before = threads_of_engines()
+    engine = Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key))
+    engine.predict(voice(6.0))
+    own = threads_of_engines() - before
+    assert own
+    del engine
+    gc.collect()
+    for thread in own:
+        thread.join(10)
+    assert not own & threads_of_engines()
 
 
 class TestMemory:
