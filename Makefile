@@ -1,12 +1,14 @@
 # make demo   annotate the example clips through the embedded sandbox: no key, no network but the package index
-# make test   run all tests, but for those of the next two lines
+# make test   run all tests, but for those of the next lines
 # make test-browser  open the report in Chromium or Chrome
 # make test-torch    run those that need torch: the genuine transformers, newest and oldest, and evaluate
 # make test-wheel    build the distributions, and run all tests against the installed wheel
 # make test-oldest   on Python 3.10 with the lowest versions that pyproject.toml allows
 # make test-latest   on the newest Python there is, up to 3.13, with the newest versions
+# make test-ray      run those that need Ray, on a cluster of three nodes on this machine
 # make check  lint, format, types, layers, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
+# make bench-ray     Ray Data beside the vendor's SDK (make bench-ray SHORT=1: under two minutes)
 # make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,7 +26,7 @@ PYTHON_LATEST ?= $(call find_python,3.13)
 # What the tests need of the package's extras. uv lowers to their floors only those that it is told by name.
 TEST_EXTRAS := av cli datasets report sandbox
 
-.PHONY: demo test test-browser test-torch test-wheel test-oldest test-latest check bench stress docs format clean
+.PHONY: demo test test-browser test-torch test-ray test-wheel test-oldest test-latest check bench bench-ray stress docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -41,6 +43,10 @@ test-browser: $(VENV)/.dev
 test-torch: $(VENV)-torch/.ready $(VENV)-evaluate/.ready
 	$(VENV)-torch/bin/python -m pytest tests/with_torch
 	$(VENV)-evaluate/bin/python -m pytest tests/with_torch tests/with_evaluate
+
+test-ray: $(VENV)-ray/.ready
+	@if $(VENV)-ray/bin/python -c 'import ray'; then $(VENV)-ray/bin/python -m pytest tests/with_ray; \
+	else echo 'tests/with_ray are skipped: Ray cannot be installed for this Python on this platform.'; fi
 
 # The tests are those of the source distribution, unpacked without the package itself: only the wheel's can be imported.
 test-wheel: $(VENV)/.dev
@@ -76,6 +82,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/datasets_scale.py
 
+bench-ray: $(VENV)-ray/.ready
+	$(VENV)-ray/bin/python benchmarks/bench_ray.py $(if $(SHORT),--short)
+
 stress: $(VENV)/.dev
 	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)
 
@@ -108,4 +117,12 @@ $(VENV)-torch/.ready $(VENV)-evaluate/.ready: $(VENV)-%/.ready: pyproject.toml
 	$(VENV)-$*/bin/python -m pip install --quiet --upgrade pip
 	-$(VENV)-$*/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) --group torch
 	$(VENV)-$*/bin/python -m pip install --quiet --editable . --group test-$*
+	touch $@
+
+# Ray has no wheel for some Pythons and platforms: what else fails to be installed fails in the line before.
+$(VENV)-ray/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-ray/bin/python -m pip install --quiet --editable '.[datasets,sandbox]'
+	-$(VENV)-ray/bin/python -m pip install --quiet --only-binary ray --editable . --group test-ray
 	touch $@

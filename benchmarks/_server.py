@@ -8,16 +8,20 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from _tls import serve_tls
-
-from valence_integrations.sandbox import Sandbox
+from valence_integrations.sandbox import Policy, Sandbox
 
 
 def main() -> None:
-    sandbox = Sandbox(**json.loads(sys.argv[2]))
+    given = json.loads(sys.argv[1])
+    policy, authority = given.pop("policy", None), given.pop("authority", None)
+    sandbox = Sandbox(**given, policy=Policy(**policy) if policy else None)
     with sandbox:
-        tls_port = serve_tls(urlsplit(sandbox.url).port or 0, Path(sys.argv[1]))
-        say({"url": sandbox.url, "tls_url": f"https://127.0.0.1:{tls_port}", "api_key": sandbox.api_key})
+        hello = {"url": sandbox.url, "api_key": sandbox.api_key}
+        if authority is not None:
+            from _tls import serve_tls
+
+            hello["tls_url"] = f"https://127.0.0.1:{serve_tls(urlsplit(sandbox.url).port or 0, Path(authority))}"
+        say(hello)
         for line in sys.stdin:
             if line.strip() == "reset":
                 sandbox.reset()
@@ -26,6 +30,7 @@ def main() -> None:
             else:
                 # Connections that were used, not those that were opened: the warm-up may have opened them.
                 ports = {record.remote_port for record in sandbox.requests}
+                calls = sorted(record.time for record in sandbox.requests if record.sha256)
                 say(
                     {
                         "calls": sandbox.answered,
@@ -34,6 +39,8 @@ def main() -> None:
                         "bytes": sandbox.bytes_received,
                         "connections": len(ports),
                         "max_in_flight": sandbox.max_in_flight,
+                        "refused": sum(record.status == 429 for record in sandbox.requests),
+                        "span_seconds": calls[-1] - calls[0] if calls else 0.0,
                         "cpu_seconds": time.process_time() - since,
                     }
                 )

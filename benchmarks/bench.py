@@ -131,7 +131,7 @@ class Server:
 
     def __init__(self, authority: Path, **settings: Any) -> None:
         self.authority = authority
-        command = [sys.executable, str(HERE / "_server.py"), str(authority), json.dumps(settings)]
+        command = [sys.executable, str(HERE / "_server.py"), json.dumps({**settings, "authority": str(authority)})]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         hello = _read(self._process)
         self.url, self.tls_url, self.api_key = hello["url"], hello["tls_url"], hello["api_key"]

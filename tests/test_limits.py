@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from valence_integrations._sqlite import LEASE_SECONDS
 from valence_integrations.limits import Ledger, Limiter, Policy, StoppedError, Window, ledger_path
 from valence_integrations.settings import RateLimits
 
@@ -329,3 +330,73 @@ def test_four_processes_together_keep_the_policy(tmp_path: Path) -> None:
     times = sorted(time for mine in taken for time in mine)
     assert len(times) == 60
     assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[20:], strict=False))
+
+
+@given(
+    unused=st.lists(st.booleans(), min_size=30, max_size=30), limits=st.sampled_from([(3, 10.0), (5, 2.0), (1, 1.0)])
+)
+@settings(max_examples=25, deadline=None)
+def test_a_permit_that_was_not_used_leaves_no_trace(unused: list[bool], limits: tuple[int, float]) -> None:
+    clock = Clock()
+    ledger, window = Ledger(None, clock), Window(*limits)
+    used = []
+    for leave in unused:
+        while not (taken := ledger.take((window,), 9, exactly))[0]:
+            clock.now += taken[1]
+        ledger.give_back(taken[0], taken[1] if leave else None)
+        used += [] if leave else [taken[1]]
+    best = [1_000_000.0 + n // window.count * window.seconds for n in range(len(used))]
+    assert used == pytest.approx(best, abs=1e-6)
+    assert ledger.started(1e9) == len(used)
+
+
+def test_a_permit_given_back_twice_gives_back_no_other() -> None:
+    clock = Clock()
+    ledger, window = Ledger(None, clock), Window(2, 10.0)
+    first, start = ledger.take((window,), 2, exactly)
+    ledger.take((window,), 2, exactly)
+    ledger.give_back(first, start)
+    ledger.give_back(first, start)
+    assert ledger.started(1.0) == 1
+    assert ledger.take((window,), 2, exactly) != (0, 10.0)
+    assert ledger.take((window,), 9, exactly) == (0, 9.5)
+
+
+def test_a_job_that_is_stopped_leaves_its_permit_to_others(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    for at in (0.0, 0.1):
+        clock.now = 1_000_000.0 + at
+        ledger.give_back(ledger.take((Window(2, 0.4),), 9, exactly)[0])
+    limiter = Limiter(ledger, Policy((Window(2, 0.3),)))
+    stops = iter([False, True])
+    with pytest.raises(StoppedError), limiter.permit(lambda: next(stops)):
+        pass
+    assert ledger.started(10.0) == 2
+
+
+def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "limits.sqlite3"
+    ledger, local = Ledger(path, clock, elsewhere=True), Ledger(path, clock)
+    permit, _ = ledger.take((), 1, exactly)
+    for _ in range(5):
+        clock.now += LEASE_SECONDS - 1
+        ledger.renew([permit])
+        assert ledger.take((), 1, exactly)[0] == 0
+        assert local.take((), 1, exactly)[0] == 0
+    clock.now += LEASE_SECONDS + 1
+    assert local.take((), 1, exactly)[0] > 0
+    assert ledger.take((), 1, exactly)[0] == 0
+
+
+def test_whoever_takes_over_counts_what_is_out(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "limits.sqlite3"
+    permit, _ = Ledger(path, clock, elsewhere=True).take((Window(1, 100.0),), 1, exactly)
+    clock.now += 3 * LEASE_SECONDS
+    successor = Ledger(path, clock, elsewhere=True)
+    assert successor.take((), 1, exactly)[0] == 0
+    successor.give_back(permit)
+    assert successor.take((Window(1, 100.0),), 1, exactly) == (0, 100.0 - 3 * LEASE_SECONDS - 0.5)
+    assert successor.take((), 1, exactly)[0] > 0

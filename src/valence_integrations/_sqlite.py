@@ -7,7 +7,13 @@ import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["close_in", "connect", "is_alive"]
+__all__ = ["ELSEWHERE", "LEASE_SECONDS", "close_in", "connect", "is_alive"]
+
+#: In the place of a process of this machine: a holder on another one, for which `LEASE_SECONDS` count.
+ELSEWHERE = 0
+
+#: What is held elsewhere is given up if it is not renewed for so long.
+LEASE_SECONDS = 10.0
 
 #: Seconds that a process waits for another's transaction.
 _BUSY_SECONDS = 30.0
@@ -65,8 +71,8 @@ def close_in(pid: int, connection: sqlite3.Connection) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is still there."""
-    if os.name == "nt":  # there, os.kill would do what it says
+    """Whether a process of this machine is still there; of one elsewhere, nobody knows better."""
+    if os.name == "nt" or pid == ELSEWHERE:  # there, os.kill would do what it says
         return True
     try:
         os.kill(pid, 0)

@@ -15,13 +15,13 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 
-from valence_integrations._sqlite import close_in, connect, is_alive
+from valence_integrations._sqlite import ELSEWHERE, LEASE_SECONDS, close_in, connect, is_alive
 from valence_integrations.settings import Settings
 
 __all__ = ["ResultCache", "cache_directory", "cache_key", "state_directory"]
@@ -84,6 +84,8 @@ class ResultCache:
     ----------
     directory : Path or None
         Where the file lies; None keeps answers in a temporary file, for as long as the object lives.
+    elsewhere : bool, default=False
+        Whether its claims are those of other machines, which last for `LEASE_SECONDS` unless they are renewed.
 
     Examples
     --------
@@ -94,8 +96,9 @@ class ResultCache:
     {'emotion': 'happy'}
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, elsewhere: bool = False) -> None:
         self._directory = directory
+        self._holder = ELSEWHERE if elsewhere else os.getpid()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._close: Callable[[], object] = lambda: None
@@ -134,18 +137,27 @@ class ResultCache:
 
         def work(run: Run) -> bool:
             now = time.time()
-            if run("INSERT OR IGNORE INTO answers VALUES (?, NULL, ?, ?)", (key, now, os.getpid())).rowcount:
+            if run("INSERT OR IGNORE INTO answers VALUES (?, NULL, ?, ?)", (key, now, self._holder)).rowcount:
                 return True
             row = run("SELECT pid, created FROM answers WHERE key = ? AND value ISNULL", (key,)).fetchone()
-            if row is None or (row[1] + _CLAIM_SECONDS > now and is_alive(row[0])):
+            if row is None:
+                return False
+            pid, since = row
+            lasts = LEASE_SECONDS if pid == ELSEWHERE else _CLAIM_SECONDS
+            if since + lasts > now and is_alive(pid):
                 return False
             taken = run(
                 "UPDATE answers SET pid = ?, created = ? WHERE key = ? AND value ISNULL AND pid = ? AND created = ?",
-                (os.getpid(), now, key, *row),
+                (self._holder, now, key, *row),
             )
             return bool(taken.rowcount)
 
         return self._run(work)
+
+    def renew(self, keys: Iterable[str]) -> None:
+        """Say that claims still stand."""
+        rows = [(time.time(), key) for key in keys]
+        self._run(lambda run: [run("UPDATE answers SET created = ? WHERE key = ? AND value ISNULL", r) for r in rows])
 
     def release(self, key: str) -> None:
         """Give up a claim without a value."""

@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 import sqlite3
 import threading
 import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from valence_integrations._sqlite import close_in, connect, is_alive
+from valence_integrations._sqlite import ELSEWHERE, LEASE_SECONDS, close_in, connect, is_alive
 from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits
 
-__all__ = ["Ledger", "Limiter", "Policy", "StoppedError", "Window", "ledger_path"]
+__all__ = ["Ledger", "Limiter", "Permits", "Policy", "StoppedError", "Window", "ledger_path"]
 
 _log = logging.getLogger("valence_integrations")
 
@@ -45,7 +46,11 @@ _LOOK_AGAIN_SECONDS = 0.5
 _OTHERS_SECONDS = 0.01
 
 #: A permit that is out for longer belonged to a process that hangs, or whose number another process has now.
-_LEASE_SECONDS = 600.0
+_HUNG_SECONDS = 600.0
+
+#: More permits than this are not out at once, of which each may come back unused: so many starts are kept beyond those
+#: that the windows look back on.
+_MAX_UNUSED = 1_000
 
 #: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
 _UNLIMITED_RATE = 1_000.0
@@ -151,13 +156,22 @@ class Ledger:
         The file; None for one that no other process sees.
     clock : callable, optional
         Seconds that all processes, and a process after a restart, agree on.
+    elsewhere : bool, default=False
+        Whether the permits are for other machines. Whether a holder there is alive, nobody here can see: a permit
+        lasts for `LEASE_SECONDS`, unless it is renewed.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, elsewhere: bool = False) -> None:
         self.clock = clock
+        self._holder = ELSEWHERE if elsewhere else os.getpid()
         self._lock = threading.Lock()
         self._connection = self._opened(path)
         weakref.finalize(self, close_in, os.getpid(), self._connection)
+        if elsewhere:
+            # Its predecessor may be gone for a while, and its holders could not renew anything.
+            self._connection.execute(
+                "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, ELSEWHERE)
+            )
 
     def take(
         self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
@@ -195,14 +209,33 @@ class Ledger:
                 return 0, start - now - _AHEAD_SECONDS
             if windows:
                 run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
-                run("DELETE FROM starts WHERE number <= ?", (number + 1 - max(w.count for w in windows),))
-            lease = run("INSERT INTO leases (pid, until) VALUES (?, ?)", (os.getpid(), start + _LEASE_SECONDS))
-            return int(lease.lastrowid or 0), start
+                kept = max(window.count for window in windows) + _MAX_UNUSED
+                run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
+            # A number never comes back, so that to say twice that a permit is given back does no harm.
+            permit = 1 + secrets.randbits(62)
+            lasts = LEASE_SECONDS if self._holder == ELSEWHERE else _HUNG_SECONDS
+            run("INSERT INTO leases (id, pid, until) VALUES (?, ?, ?)", (permit, self._holder, start + lasts))
+            return permit, start
 
-    def give_back(self, permit: int) -> None:
-        """Say that a permit's call has ended."""
+    def give_back(self, permit: int, unused: float | None = None) -> None:
+        """Say that a permit's call has ended or, with the permit's start, that it was not made: another then may."""
         with self._lock:
-            self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,))
+            was_out = self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
+        if not was_out or unused is None:
+            return
+        with self._transaction() as run:
+            (number,) = run("SELECT max(number) FROM starts WHERE at = ?", (unused,)).fetchone()
+            if number is not None:
+                # The others keep their times, which are no closer to each other without this one.
+                run("DELETE FROM starts WHERE number = ?", (number,))
+                run("UPDATE starts SET number = number - 1 WHERE number > ?", (number,))
+
+    def renew(self, permits: Iterable[int]) -> None:
+        """Say that permits are still in use elsewhere."""
+        until = self.clock() + LEASE_SECONDS
+        with self._transaction() as run:
+            for permit in permits:
+                run("UPDATE leases SET until = ? WHERE id = ?", (until, permit))
 
     def hold(self, seconds: float) -> bool:
         """Give out no permit for a while; return whether nobody had said so before."""
@@ -228,18 +261,17 @@ class Ledger:
         row = run("SELECT at FROM starts WHERE number = ?", (number + 1 - count,)).fetchone()
         return float(row[0]) + seconds if row else 0.0
 
-    @staticmethod
-    def _reclaim(run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
+    def _reclaim(self, run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
         """Take back the permits of processes that are gone; return 0 if one is free now, else when to look again."""
         run("DELETE FROM leases WHERE until < ?", (now,))
-        pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {os.getpid()}
+        pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {self._holder}
         for pid in pids:
             if not is_alive(pid):
                 run("DELETE FROM leases WHERE pid = ?", (pid,))
         (left,) = run("SELECT count(*) FROM leases").fetchone()
         if left < concurrency:
             return 0.0
-        # Only this process's own threads tell when they give one back.
+        # Only those whom this process gives permits to tell when they give one back.
         return _OTHERS_SECONDS if pids else _LOOK_AGAIN_SECONDS
 
     @contextmanager
@@ -265,12 +297,29 @@ class Ledger:
             return connect(None, _APPLICATION_ID, _TABLES, "OFF")
 
 
+class Permits(Protocol):
+    """A `Ledger`, wherever it is."""
+
+    @property
+    def clock(self) -> Callable[[], float]: ...  # noqa: D102
+
+    def take(  # noqa: D102
+        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+    ) -> tuple[int, float]: ...
+
+    def give_back(self, permit: int, unused: float | None = None) -> None: ...  # noqa: D102
+
+    def hold(self, seconds: float) -> bool: ...  # noqa: D102
+
+    def started(self, seconds: float) -> int: ...  # noqa: D102
+
+
 class Limiter:
     """Gives out permits, one a call, first come first served.
 
     Parameters
     ----------
-    ledger : Ledger
+    ledger : Permits
         What other processes know too.
     policy : Policy
         Windows and concurrency.
@@ -289,7 +338,7 @@ class Limiter:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Permits,
         policy: Policy,
         concurrency: int | None = None,
         refresh: Callable[[], Policy | None] = lambda: None,
@@ -322,15 +371,17 @@ class Limiter:
         """
         begun = self.clock()
         permit, start = self._in_turn(stopped)
+        unused: float | None = start
         try:
             while (wait := start - self.clock()) > 0:
                 if stopped():
                     raise StoppedError
                 time.sleep(min(wait, _LOOK_AGAIN_SECONDS))
             self._saw(self.clock() - start)
+            unused = None
             yield self.clock() - begun
         finally:
-            self._ledger.give_back(permit)
+            self._ledger.give_back(permit, unused)
             with self._lock:
                 self._out -= 1
             self._call_next()

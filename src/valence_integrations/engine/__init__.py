@@ -15,9 +15,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from valence_integrations.engine._estimate import Estimate, estimate
+from valence_integrations.engine._estimate import Estimate, estimate, least_seconds
 from valence_integrations.engine._job import Job, Outcome
+from valence_integrations.engine._office import Office, account_of
 from valence_integrations.engine._progress import Progress
+from valence_integrations.engine._remote import Remote
 from valence_integrations.engine._segments import Segmented
 from valence_integrations.engine._stats import Stats
 from valence_integrations.engine._workshop import Workshop
@@ -25,7 +27,7 @@ from valence_integrations.errors import BatchError, SettingsError, ValenceError
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice
 
-__all__ = ["Engine", "Estimate", "Progress", "Segmented", "Stats"]
+__all__ = ["Engine", "Estimate", "Office", "Progress", "Remote", "Segmented", "Stats", "account_of", "least_seconds"]
 
 #: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
 #: early, more where everything is wanted and one slow item should not hold up the others.
@@ -58,6 +60,8 @@ class Engine:
     ----------
     settings : Settings, optional
         By default ``Settings()``, which reads the environment.
+    remote : Remote, optional
+        The way to those on other machines with whom limits, and perhaps answers, are shared. It stays in this process.
 
     Examples
     --------
@@ -73,8 +77,9 @@ class Engine:
     ('discrete', 6.0)
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, remote: Remote | None = None) -> None:
         self.settings = settings if settings is not None else Settings()
+        self._remote = remote
         self._workshops: dict[int, Workshop] = {}
         self._stats: dict[int, Stats] = {}
 
@@ -261,6 +266,8 @@ class Engine:
         return f"Engine({self.settings!r})"
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._remote is not None:
+            raise TypeError("An engine of a cluster stays in its process: make another where one is needed.")
         return {"settings": self.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -281,7 +288,7 @@ class Engine:
         pid = os.getpid()
         workshop = self._workshops.get(pid)
         if workshop is None:
-            workshop = self._workshops.setdefault(pid, Workshop(self.settings, self.stats))
+            workshop = self._workshops.setdefault(pid, Workshop(self.settings, self.stats, self._remote))
         return workshop
 
     def _iterate(

@@ -13,8 +13,9 @@ from valence_integrations.asynch import AsynchClient, Poller
 from valence_integrations.cache import ResultCache, cache_directory, state_directory
 from valence_integrations.discrete import DiscreteClient
 from valence_integrations.engine._pool import Pool
+from valence_integrations.engine._remote import Remote, RemoteCache
 from valence_integrations.engine._stats import Stats
-from valence_integrations.limits import Ledger, Limiter, Policy, Window, ledger_path
+from valence_integrations.limits import Ledger, Limiter, Permits, Policy, Window, ledger_path
 from valence_integrations.retry import is_outage
 from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings
 from valence_integrations.transport import Transport
@@ -32,11 +33,12 @@ _POOLED_CONNECTIONS = 64
 
 
 class Workshop:
-    """The tools of one engine in one process."""
+    """The tools of one engine in one process; with `remote`, limits are those of a cluster."""
 
-    def __init__(self, settings: Settings, stats: Stats) -> None:
+    def __init__(self, settings: Settings, stats: Stats, remote: Remote | None = None) -> None:
         self.settings = settings
         self.stats = stats
+        self._remote = remote
         self.transport = Transport(settings, _POOLED_CONNECTIONS)
         self.discrete = DiscreteClient(settings, self.transport)
         self.asynch = AsynchClient(settings, self.transport)
@@ -49,8 +51,10 @@ class Workshop:
         self._failures = 0
 
     @cached_property
-    def cache(self) -> ResultCache | None:
+    def cache(self) -> ResultCache | RemoteCache | None:
         """Answers that outlive a job; None if there are to be none."""
+        if self._remote is not None:
+            return self._remote.cache(self.settings)
         directory: Path | None = cache_directory(self.settings)
         return None if directory is None else ResultCache(directory)
 
@@ -60,8 +64,7 @@ class Workshop:
         with self._lock:
             if self._limiter is None:
                 settings = self.settings
-                path = ledger_path(state_directory(settings), settings.base_url, settings.require_key())
-                ledger = Ledger(path)
+                ledger = self._ledger()
                 if settings.limits == "auto":
                     refresh = partial(self._account_policy, ledger)
                     self._limiter = Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
@@ -134,7 +137,13 @@ class Workshop:
         if self.cache is not None:
             self.cache.close()
 
-    def _account_policy(self, ledger: Ledger) -> Policy | None:
+    def _ledger(self) -> Permits:
+        if self._remote is not None:
+            return self._remote.ledger(lambda: 0 if self._limiter is None else self._limiter.waiting)
+        settings = self.settings
+        return Ledger(ledger_path(state_directory(settings), settings.base_url, settings.require_key()))
+
+    def _account_policy(self, ledger: Permits) -> Policy | None:
         """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
         try:
             status = self.transport.send(
