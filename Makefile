@@ -1,7 +1,10 @@
 # make demo   annotate the example clips through the embedded sandbox: no key, no network but the package index
-# make test   run all tests, but for those of the next three lines
+# make test   run all tests, but for those of the next lines
 # make test-browser  open the report in Chromium or Chrome
 # make test-torch    run those that need torch: the genuine transformers, newest and oldest, and evaluate
+# make test-wheel    build the distributions, and run all tests against the installed wheel
+# make test-oldest   on Python 3.10 with the lowest versions that pyproject.toml allows
+# make test-latest   on the newest Python there is, up to 3.13, with the newest versions
 # make test-ray      run those that need Ray, on a cluster of three nodes on this machine
 # make check  lint, format, types, layers, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
@@ -13,7 +16,17 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-browser test-torch test-ray check bench bench-ray stress docs format clean
+# Python of a version: on the path, or pyenv's; where there is none, the usual one, and it says so.
+find_python = $(or $(firstword $(foreach python,python$(1) \
+  $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/$(1).*/bin/python),\
+  $(shell $(python) -c 'import sys; print(sys.executable)' 2>/dev/null))),\
+  $(warning There is no Python $(1) here: $(PYTHON) takes its place)$(PYTHON))
+PYTHON_OLDEST ?= $(call find_python,3.10)
+PYTHON_LATEST ?= $(call find_python,3.13)
+# What the tests need of the package's extras. uv lowers to their floors only those that it is told by name.
+TEST_EXTRAS := av cli datasets report sandbox
+
+.PHONY: demo test test-browser test-torch test-ray test-wheel test-oldest test-latest check bench bench-ray stress docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -35,10 +48,33 @@ test-ray: $(VENV)-ray/.ready
 	@if $(VENV)-ray/bin/python -c 'import ray'; then $(VENV)-ray/bin/python -m pytest tests/with_ray; \
 	else echo 'tests/with_ray are skipped: Ray cannot be installed for this Python on this platform.'; fi
 
+# The tests are those of the source distribution, unpacked without the package itself: only the wheel's can be imported.
+test-wheel: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --installer uv
+	$(BIN)/twine check --strict dist/*
+	tar -xzf dist/*.tar.gz -C dist
+	rm -r dist/*/src
+	$(PYTHON) -m venv --clear $(VENV)-wheel
+	$(BIN)/uv pip install --quiet --python $(VENV)-wheel dist/*.whl --group test
+	cd dist/*/ && $(abspath $(VENV))-wheel/bin/python -m pytest tests tests/with_wheel
+
+test-oldest: $(VENV)/.dev
+	$(PYTHON_OLDEST) -m venv --clear $(VENV)-oldest
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct --requirements pyproject.toml \
+	  $(TEST_EXTRAS:%=--extra %) --group test --editable .
+	$(VENV)-oldest/bin/python -m pytest
+
+test-latest: $(VENV)/.dev
+	$(PYTHON_LATEST) -m venv --clear $(VENV)-latest
+	$(BIN)/uv pip install --quiet --python $(VENV)-latest --upgrade --group test --editable .
+	$(VENV)-latest/bin/python -m pytest
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(MAKE) docs
 
@@ -60,7 +96,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-evaluate $(VENV)-ray docs/_build docs/reference/generated build dist
+	rm -rf $(VENV) $(VENV)-* docs/_build docs/gallery docs/reference/generated build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

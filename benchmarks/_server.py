@@ -1,20 +1,27 @@
-"""The sandbox in a process of its own, with its counters: one command a line on stdin, one line of JSON on stdout."""
+"""The sandbox in a process of its own, over HTTP and TLS: one command a line on stdin, one line of JSON on stdout."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from valence_integrations.sandbox import Policy, Sandbox
 
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    policy = given.pop("policy", None)
+    policy, authority = given.pop("policy", None), given.pop("authority", None)
     sandbox = Sandbox(**given, policy=Policy(**policy) if policy else None)
     with sandbox:
-        say({"url": sandbox.url, "api_key": sandbox.api_key})
+        hello = {"url": sandbox.url, "api_key": sandbox.api_key}
+        if authority is not None:
+            from _tls import serve_tls
+
+            hello["tls_url"] = f"https://127.0.0.1:{serve_tls(urlsplit(sandbox.url).port or 0, Path(authority))}"
+        say(hello)
         for line in sys.stdin:
             if line.strip() == "reset":
                 sandbox.reset()

@@ -115,6 +115,14 @@ def figures(rows: list[Row]) -> list[Figure]:
         at_most(at + "CPU a clip / SDK", 0.9, _most(row.cpu_by_sdk for row in same))
         at_most(at + "CPU a clip / SDK, the goal", 0.6, _most(row.cpu_by_sdk for row in same))
         at_most(at + "bytes a clip / WAV", 1.01, max(row.bytes_per_wav for row in same), ".4f")
+    for row in rows:
+        if row.section == "tls" and row.caller == "predict_many":
+            limiter = ", limiter on" if "limiter" in row.name else ""
+            at_most(
+                f"predict_many, {row.in_flight} in flight, TLS{limiter}: CPU a clip / SDK, the goal",
+                0.6,
+                row.cpu_by_sdk,
+            )
     cached = [row for row in rows if row.section == "cached"]
     for row in cached:
         if row.name.startswith("ours, predict_many"):

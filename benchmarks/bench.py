@@ -52,6 +52,7 @@ class Case:
     in_flight: int
     clips: int
     limiter: bool = False
+    tls: bool = False
     #: Cases with the same cache share what it holds; without a name, each has an empty one.
     cache: str = ""
     #: How often the clips are sent within one measurement, and how often the row is measured: the median is shown.
@@ -97,6 +98,12 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
         if quick:
             rows = [row for row in rows if row.caller in ("sdk", "predict_many") or (n == 16 and row.caller == "bare")]
         groups.append((f"fresh, {n} in flight", rows))
+        over_tls = [
+            Case("tls", f"SDK, {n} threads", "sdk", n, clips, tls=True, repeats=repeats),
+            Case("tls", "ours, predict_many", "predict_many", n, clips, tls=True, repeats=repeats),
+            Case("tls", "ours, predict_many, limiter on", "predict_many", n, clips, True, tls=True, repeats=repeats),
+        ]
+        groups.append((f"fresh, {n} in flight, over TLS as the service is reached", over_tls))
     for n, clips in size.many.items():
         rows = [
             Case("cached", "ours, predict_many", "predict_many", n, clips),
@@ -122,11 +129,12 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
 class Server:
     """The sandbox, in its own process."""
 
-    def __init__(self, **settings: Any) -> None:
-        command = [sys.executable, str(HERE / "_server.py"), json.dumps(settings)]
+    def __init__(self, authority: Path, **settings: Any) -> None:
+        self.authority = authority
+        command = [sys.executable, str(HERE / "_server.py"), json.dumps({**settings, "authority": str(authority)})]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         hello = _read(self._process)
-        self.url, self.api_key = hello["url"], hello["api_key"]
+        self.url, self.tls_url, self.api_key = hello["url"], hello["tls_url"], hello["api_key"]
 
     def ask(self, what: str) -> dict[str, Any]:
         """Send ``reset`` or ``counters``."""
@@ -144,7 +152,7 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
     warm_up = audio["warm long" if case.section == "long" else "warm clips"]
     spec = {
         "caller": case.caller,
-        "url": server.url,
+        "url": server.tls_url if case.tls else server.url,
         "api_key": server.api_key,
         "in_flight": case.in_flight,
         "limiter": case.limiter,
@@ -158,6 +166,7 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
         **{name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")},
         "VALENCE_CACHE_DIR": spec["cache"],
         "VALENCE_LOG_LEVEL": "WARNING",
+        "REQUESTS_CA_BUNDLE": str(server.authority),
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_OFFLINE": "1",
     }
@@ -190,7 +199,7 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
 def _row(case: Case, measured: dict[str, Any], counters: dict[str, Any], wav_bytes: int) -> Row:
     clips = case.clips * case.rounds
     calls = counters["calls"] + counters["uploads"]
-    if case.section == "fresh":
+    if case.section in ("fresh", "tls"):
         bound, due = case.in_flight / LATENCY, clips
     elif case.section == "long":
         bound, due = case.clips / (PICKUP + PER_MINUTE * LONG_SECONDS / 60), clips
@@ -228,7 +237,9 @@ def run(size: Size, folder: Path, *, quick: bool) -> tuple[list[Row], list[str]]
     }
     rows: list[Row] = []
     failures: list[str] = []
-    server = Server(latency=LATENCY, asynch_pickup=PICKUP, asynch_seconds_per_minute=PER_MINUTE)
+    server = Server(
+        folder / "authority.pem", latency=LATENCY, asynch_pickup=PICKUP, asynch_seconds_per_minute=PER_MINUTE
+    )
     try:
         print(header(), flush=True)
         for headline, group in cases(size, quick=quick):

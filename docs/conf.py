@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import os
+import shutil
+import tempfile
 
 from valence_integrations import __version__
 
@@ -11,11 +15,19 @@ author = "The valence-integrations developers"
 copyright = author
 version = release = __version__
 
+# The examples are run by the sandbox, at nobody's cost, and neither find nor leave answers in a cache.
+for name in [name for name in os.environ if name.startswith("VALENCE_")]:
+    del os.environ[name]
+os.environ["VALENCE_CACHE_DIR"] = tempfile.mkdtemp(prefix="valence-docs-")
+atexit.register(shutil.rmtree, os.environ["VALENCE_CACHE_DIR"], ignore_errors=True)
+os.environ["TQDM_DISABLE"] = "1"
+
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_parser",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
@@ -36,6 +48,23 @@ numpydoc_show_class_members = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/\d\d_",
+    "ignore_pattern": r"(^|/)_",
+    "nested_sections": False,
+    "within_subsection_order": "FileNameSortKey",
+    "capture_repr": ("_repr_html_",),
+    "remove_config_comments": True,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": float("inf"),
+    # A notebook by itself would miss the clips.
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+}
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"valence-integrations {version}"
 html_static_path = ["_static"]
@@ -52,7 +81,7 @@ html_theme_options = {
     "footer_end": [],
     "show_nav_level": 2,
 }
-html_sidebars = {"index": [], "tutorial": [], "troubleshooting": []}
+html_sidebars = {"index": [], "tutorial": [], "troubleshooting": [], "gallery/*": []}
 
 
 def _readable_signature(app, what, name, obj, options, signature, returned):  # noqa: ARG001

@@ -1,18 +1,30 @@
-"""Quickstart: audio files in, emotions out.
+"""
+Quickstart: audio files in, emotions out
+========================================
 
 Annotates the example clips, whatever their format and length: short ones are padded, those in range take one call,
 and the two-minute call goes to the AsynchAPI, which answers with a timeline.
 """
+# sphinx_gallery_thumbnail_path = "_static/scores.svg"
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from _service import service
+from _service import AUDIO, service
 from valence_integrations import EmotionPrediction, Engine
 
-AUDIO = Path(__file__).parent / "audio"
 FORMATS = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
+
+paths = sorted(path for path in AUDIO.iterdir() if path.suffix in FORMATS)
+with service(), Engine() as engine:
+    predictions = engine.predict_many(paths, progress=True)
+    stats = engine.stats
+
+# %%
+# For each file there is one prediction, in order: its emotion, how confident the service is of it, and which way it
+# took.
+
 BAR = 12
 
 
@@ -29,26 +41,22 @@ def row(path: Path, prediction: EmotionPrediction) -> str:
     )
 
 
-def main() -> None:
-    paths = sorted(path for path in AUDIO.iterdir() if path.suffix in FORMATS)
-    with service(), Engine() as engine:
-        predictions = engine.predict_many(paths, progress=True)
-        stats = engine.stats
+print(f"\n{'file':<18}{'length':>9}  {'way':<17}{'emotion':<9}confidence")
+for path, prediction in zip(paths, predictions, strict=True):
+    print(row(path, prediction))
 
-    print(f"\n{'file':<18}{'length':>9}  {'way':<17}{'emotion':<9}confidence")
-    for path, prediction in zip(paths, predictions, strict=True):
-        print(row(path, prediction))
+# %%
+# The longest file is a call of two minutes. Its emotions change; its segments tell when.
 
-    path, longest = max(zip(paths, predictions, strict=True), key=lambda pair: pair[1].duration)
-    print(f"\n{path.name}, one emotion for each 5 s:")
-    for segment in longest.segments:
-        minutes, seconds = divmod(segment.start, 60)
-        print(
-            f"  {minutes:.0f}:{seconds:02.0f}  {segment.emotion:<9}{bar(segment.confidence)} {segment.confidence:.2f}"
-        )
+path, longest = max(zip(paths, predictions, strict=True), key=lambda pair: pair[1].duration)
+print(f"\n{path.name}, one emotion for each 5 s:")
+for segment in longest.segments:
+    minutes, seconds = divmod(segment.start, 60)
+    print(f"  {minutes:.0f}:{seconds:02.0f}  {segment.emotion:<9}{bar(segment.confidence)} {segment.confidence:.2f}")
 
-    print(f"\n{len(paths)} files, {stats.audio_seconds / 60:.1f} minutes of audio sent in {stats.calls} calls.")
+print(f"\n{len(paths)} files, {stats.audio_seconds / 60:.1f} minutes of audio sent in {stats.calls} calls.")
 
+# %%
+# In a notebook, a prediction at the end of a cell shows itself: point at the strip.
 
-if __name__ == "__main__":
-    main()
+longest

@@ -1,12 +1,15 @@
-"""Where the examples get their answers from: the real service with a key, else the embedded sandbox."""
+"""What the examples share: their clips, and who answers: the real service with a key, else the embedded sandbox."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from valence_integrations.sandbox import Sandbox
+
+AUDIO = Path(__file__).parent / "audio"
 
 
 @contextmanager

@@ -39,13 +39,16 @@ def needs(page: Path) -> set[str]:
     return {what for what, _ in BLOCK.findall(page.read_text()) if what}
 
 
-def run(page: Path, *installed: str, **names: Any) -> None:
-    """Run the blocks of a page, one after the other, that need nothing, or what is installed."""
+def run(page: Path, *installed: str, **names: Any) -> int:
+    """Run the blocks of a page, one after the other, that need nothing, or what is installed; return how many."""
     namespace = dict(names)
+    ran = 0
     exec("from valence_integrations import *", namespace)
     for number, (what, block) in enumerate(BLOCK.findall(page.read_text())):
         if what in ("", *installed):
             exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+            ran += 1
     for started in namespace.values():
         if isinstance(started, Sandbox):
             started.stop()
+    return ran

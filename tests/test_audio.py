@@ -195,6 +195,11 @@ def test_without_the_av_extra_the_pip_command_is_named(monkeypatch: pytest.Monke
         open_clip(m4a)
 
 
+def test_bytes_that_ffmpeg_takes_for_audio_without_a_rate_are_unreadable() -> None:
+    with pytest.raises(errors.UnreadableAudioError, match="no audio"):
+        open_clip(b"\x04")
+
+
 @pytest.mark.parametrize(
     ("rate", "sent"),
     [

@@ -51,7 +51,7 @@ def serving(
                     connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=serve)
+        server = threading.Thread(target=serve, daemon=True)
         server.start()
         yield f"//127.0.0.1:{listener.getsockname()[1]}", requests
         server.join(10)
@@ -59,7 +59,7 @@ def serving(
 
 
 def post(connections: Connections) -> Answer:
-    return connections.post("/path?model=a", BODY, {"x-api-key": "k"})
+    return connections.post("/path?model=a", [BODY], {"x-api-key": "k"})
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def test_an_answer_that_ends_too_soon(answer: bytes) -> None:
     with serving([answer]) as (url, _):
         made = Settings(base_url="http:" + url, api_key="k", timeout=(2, 2))
         with pytest.raises(errors.NetworkError, match="broke before the answer was whole") as caught:
-            Transport(made, 1).post(f"http:{url}/", BODY, {})
+            Transport(made, 1).post(f"http:{url}/", [BODY], {})
     assert caught.value.sent
 
 
@@ -127,7 +127,7 @@ def test_who_refuses_before_the_body_is_whole_is_heard() -> None:
         server = threading.Thread(target=serve)
         server.start()
         with connected(f"http://127.0.0.1:{listener.getsockname()[1]}") as connections:
-            assert connections.post("/", b"x" * 5_000_000, {}).status == 413
+            assert connections.post("/", [b"x" * 5_000_000], {}).status == 413
         server.join(10)
 
 
@@ -164,7 +164,7 @@ class TestTls:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
         with serving([OK, OK], wrap=self.wrapping(authority)) as (url, requests):
             transport = Transport(Settings(base_url="https:" + url, api_key="k"), 1)
-            assert [transport.post(f"https:{url}/", BODY, {}).status for _ in range(2)] == [200, 200]
+            assert [transport.post(f"https:{url}/", [BODY], {}).status for _ in range(2)] == [200, 200]
             transport.close()
         assert len(requests) == 2
 
@@ -181,7 +181,7 @@ class TestTls:
         with serving([OK], wrap=self.wrapping(authority)) as (url, _):
             transport = Transport(Settings(base_url="https:" + url, api_key="k"), 1)
             with pytest.raises(errors.NetworkError, match=r"no secure connection.*certificate") as caught:
-                transport.post(f"https:{url}/", BODY, {})
+                transport.post(f"https:{url}/", [BODY], {})
         assert not caught.value.sent
 
 
@@ -191,7 +191,7 @@ def test_through_a_proxy(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
         transport = Transport(Settings(base_url=sandbox.url, api_key="k"), 1)
-        assert transport.post(f"{sandbox.url}/emotionprediction?model=a", BODY, {"x-api-key": "k"}).body == b"{}"
+        assert transport.post(f"{sandbox.url}/emotionprediction?model=a", [BODY], {"x-api-key": "k"}).body == b"{}"
         transport.close()
     assert requests[0].startswith(f"POST {sandbox.url}/emotionprediction?model=a HTTP/1.1\r\n".encode())
     assert sandbox.calls == 0

@@ -46,8 +46,9 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
     assert last.startswith("emotions: 15/15 [")
     assert "cached=5, failed=3" in last
     assert summary[0] == "emotions: 15 rows in 0.0 s: 11 labelled, 1 missing or skipped, 3 failed; 5 from the cache"
-    (reason,) = summary[1:]
-    assert reason.startswith("  3 UnreadableAudioError, such as row 8 of train: audio of 4 bytes: this is no audio")
+    unreadable, missing = summary[1:]
+    assert unreadable.startswith("  2 UnreadableAudioError, such as row 8 of train: audio of 4 bytes: this is no audio")
+    assert missing.startswith("  1 AudioNotFoundError, such as row 9 of train: /nowhere/a.wav: the file cannot be")
 
 
 def test_each_reason_has_a_line_the_most_frequent_first(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def test_multipart(sandbox: Sandbox, path: str, model: str) -> None:
 def test_json_sends_what_the_quickstart_sends(sandbox: Sandbox, path: str) -> None:
     client = client_for(sandbox, payload="json", discrete_path=path)
     body = client.body(WAV)
-    sent = json.loads(body)
+    sent = json.loads(b"".join(body))
     if path == "/emotionprediction":
         assert isinstance(sent, str), "the quickstart encodes twice"
         sent = json.loads(sent)

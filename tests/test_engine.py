@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import logging
 import math
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -268,6 +270,23 @@ def test_slow_items_are_prepared_while_others_wait_for_answers() -> None:
     assert decoded[7] < requests[0] + 0.5 < requests[5], "three more than the five that are sent at once"
 
 
+def threads_of_engines() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if re.fullmatch(r"valence-\d+", thread.name)}
+
+
+def test_threads_end_with_their_engine(sandbox: Sandbox) -> None:
+    before = threads_of_engines()
+    engine = Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key))
+    engine.predict(voice(6.0))
+    own = threads_of_engines() - before
+    assert own
+    del engine
+    gc.collect()
+    for thread in own:
+        thread.join(10)
+    assert not own & threads_of_engines()
+
+
 class TestMemory:
     def test_only_a_window_of_audio_is_alive(self, engine: Engine) -> None:
         base = voice(5.0, 8_000)
@@ -310,6 +329,18 @@ class TestIterPredict:
         stream.close()  # type: ignore[attr-defined]
         time.sleep(0.2)
         assert sandbox.calls <= 18
+
+    @pytest.mark.parametrize("ahead", [1, 16])
+    def test_how_many_are_begun_ahead_can_be_said(self, make_engine: MakeEngine, ahead: int) -> None:
+        taken: list[bytes] = []
+
+        def items() -> Iterator[bytes]:
+            for _ in range(100):
+                taken.append(b"junk")
+                yield taken[-1]
+
+        next(make_engine(concurrency=2).iter_predict(items(), on_error="null", ahead=ahead))
+        assert len(taken) == 2 * ahead
 
     def test_errors_come_at_the_end(self, engine: Engine) -> None:
         stream = engine.iter_predict([b"junk", voice(6.0)])
@@ -489,7 +520,7 @@ class TestProcesses:
         items = voices(400)
         faults = Faults(server_error=0.05, drop=0.02, truncate=0.01, hang=0.003)
         with Sandbox(faults=faults) as shaky:
-            engine = make_engine(base_url=shaky.url, concurrency=16, timeout=(2.0, 0.5))
+            engine = make_engine(base_url=shaky.url, concurrency=16, timeout=(2.0, 2.0))
             predictions = engine.predict_many(items)
             assert 400 < shaky.calls <= 1.15 * 400
             assert engine.stats.calls == shaky.calls

@@ -206,12 +206,24 @@ class TestEstimate:
         assert (estimate.asynch, estimate.undecoded) == (1, sum(not open_clip(p).ready for p in paths))
 
     def test_what_must_be_decoded_is_taken_as_to_be_paid(self, sandbox: Sandbox, engine: Engine) -> None:
-        items = [flac(6.0), flac(7.0)]
-        engine.predict_many(items)
-        estimate = engine.estimate(items)
+        engine.predict_many([flac(6.0)])
+        estimate = engine.estimate([flac(7.0), flac(8.0)])
         assert (estimate.cached, estimate.undecoded, estimate.calls) == (0, 2, 2)
         assert "2 must be decoded to tell whether they are cached" in str(estimate)
-        assert sandbox.calls == 2
+        assert sandbox.calls == 1
+
+    @pytest.mark.parametrize("long_audio", ["asynch", "chunk", "truncate"])
+    def test_of_files_that_were_sent_before_everything_is_known(
+        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, long_audio: str
+    ) -> None:
+        items = [flac(2.0), flac(6.0), flac(32.0)]
+        make_engine(long_audio=long_audio).predict_many(items)
+        monkeypatch.setattr("valence_integrations._decode.blocks", lambda *_: pytest.fail("decoded"))
+        again = make_engine(long_audio=long_audio).estimate(items)
+        assert (again.cached, again.undecoded, again.calls, again.padded) == (3, 0, 0, 1)
+        other = make_engine(long_audio=long_audio, discrete_path="/v1/discrete/emotion").estimate(items)
+        paid = {"asynch": 2, "chunk": 5, "truncate": 3}[long_audio]
+        assert (other.undecoded, other.calls) == (0, paid)
 
     def test_a_part_of_it_is_cached(self, engine: Engine) -> None:
         engine.predict_many([clip(6.0), clip(2.0)])

@@ -183,6 +183,9 @@ def test_a_claim_is_renewed_as_long_as_the_call_lasts(
     cache.put("key", {"emotion": "sad"})
     assert cache.get("key") == {"emotion": "sad"}
     assert not cache.claim("key")
+    assert cache.recipe("file") is None
+    cache.put_recipe("file", {"source": "chunk"})
+    assert cache.recipe("file") == {"source": "chunk"}
 
 
 def test_a_wire_that_is_cut_ends_the_renewing(

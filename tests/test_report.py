@@ -238,7 +238,7 @@ class TestFailures:
         }
         found = [self.error(title, item, settings) for title, item, settings in tried]
         with Sandbox(faults=Faults(script=list(faults.values()), retry_after=0)) as shaky:
-            at = {"base_url": shaky.url, "api_key": shaky.api_key, "max_attempts": 1, "timeout": (5, 0.3)}
+            at = {"base_url": shaky.url, "api_key": shaky.api_key, "max_attempts": 1, "timeout": (5, 1.5)}
             found += [self.error(title, clip, at) for title in faults]
         return found
 

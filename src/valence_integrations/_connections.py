@@ -7,7 +7,7 @@ import ssl
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,8 @@ class Connections:
         self._idle: deque[http.client.HTTPConnection] = deque()
         weakref.finalize(self, _close, self._idle)
 
-    def post(self, target: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send one request, and read its answer whole.
+    def post(self, target: str, body: Sequence[bytes], headers: Mapping[str, str]) -> Answer:
+        """Send one request, whose body comes in pieces, and read its answer whole.
 
         Raises
         ------
@@ -73,7 +73,8 @@ class Connections:
         try:
             # Who refuses a request before it is whole may have said why.
             with suppress(BrokenPipeError):
-                connection.request("POST", target, body, headers)
+                size = str(sum(map(len, body)))
+                connection.request("POST", target, body, {**headers, "Content-Length": size})
             response = connection.getresponse()
             answer = Answer(response.status, response.reason, response.headers, self._read(response))
         except BaseException:

@@ -95,7 +95,9 @@ def _open_av(source: bytes | Path) -> Any:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (av.FFmpegError, ValueError):
         raise _unknown() from None
-    if not container.streams.audio or container.streams.audio[0].codec_context is None:
+    stream = next(iter(container.streams.audio), None)
+    # FFmpeg takes some bytes that are no audio, such as b"\x04", for audio without a rate.
+    if stream is None or stream.codec_context is None or not stream.codec_context.sample_rate:
         container.close()
         raise UnreadableAudioError("the file has no audio that can be decoded.")
     return container

@@ -38,7 +38,10 @@ _APPLICATION_ID = 0x56414C45
 _FILE = "answers.sqlite3"
 
 #: A row without a value is a claim: the process `pid` is about to find it out.
-_TABLES = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL, pid INTEGER)"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL, pid INTEGER);
+CREATE TABLE IF NOT EXISTS recipes (key TEXT PRIMARY KEY, value TEXT, created REAL)
+"""
 
 #: A claim that is older belonged to a process that hangs, or whose number another process has now.
 _CLAIM_SECONDS = 3_600.0
@@ -115,6 +118,16 @@ class ResultCache:
         row = (key, json.dumps(value, allow_nan=False), time.time())
         self._run(lambda run: run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, NULL)", row))
 
+    def recipe(self, key: str) -> dict[str, Any] | None:
+        """Return how a file was sent, or None."""
+        row = self._run(lambda run: run("SELECT value FROM recipes WHERE key = ?", (key,)).fetchone())
+        return None if row is None else dict(json.loads(row[0]))
+
+    def put_recipe(self, key: str, value: dict[str, Any]) -> None:
+        """Keep how a file was sent."""
+        row = (key, json.dumps(value, allow_nan=False), time.time())
+        self._run(lambda run: run("INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)", row))
+
     def remove(self, key: str) -> None:
         """Forget a key."""
         self._run(lambda run: run("DELETE FROM answers WHERE key = ?", (key,)))
@@ -167,6 +180,7 @@ class ResultCache:
         """Forget the answers that are older than so many seconds; return how many that were."""
         before = time.time() - older_than
         forget = "DELETE FROM answers WHERE created <= ? AND value NOTNULL"
+        self._run(lambda run: run("DELETE FROM recipes WHERE created <= ?", (before,)))
         return int(self._run(lambda run: run(forget, (before,)).rowcount))
 
     def export(self, path: Path) -> int:
@@ -239,4 +253,7 @@ def _pruned(connection: sqlite3.Connection) -> sqlite3.Connection:
             connection.execute(
                 "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY created LIMIT ?)", (surplus,)
             )
+    if days or megabytes:
+        # A recipe is of use only as long as the answers that came after it.
+        connection.execute("DELETE FROM recipes WHERE created < (SELECT min(created) FROM answers)")
     return connection

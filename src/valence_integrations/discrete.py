@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -45,11 +46,11 @@ class DiscreteClient:
         self._transport = transport
         self._url = f"{settings.base_url}{settings.discrete_path}?model={quote(settings.model)}"
 
-    def body(self, wav: bytes) -> bytes:
-        """Body of the call for a WAV file."""
-        return _HEAD + wav + _TAIL if self._settings.payload == "multipart" else self._json_body(wav)
+    def body(self, wav: bytes) -> tuple[bytes, ...]:
+        """Body of the call for a WAV file, in pieces: joined, it would be in memory twice."""
+        return (_HEAD, wav, _TAIL) if self._settings.payload == "multipart" else (self._json_body(wav),)
 
-    def send(self, body: bytes) -> dict[str, Any]:
+    def send(self, body: Sequence[bytes]) -> dict[str, Any]:
         """Send a body, once.
 
         Returns

@@ -85,6 +85,11 @@ def retried(
             return min(error.retry_after, MAX_HOLD_SECONDS)
         return True
 
+    # Nearly all calls succeed at once; stamina, whose preparations are not free, is for the others.
+    try:
+        return attempt()
+    except Exception as error:
+        first = error
     attempts = stamina.retry_context(
         on=decide,
         attempts=max_attempts,
@@ -95,7 +100,8 @@ def retried(
     )
     for trial in attempts:
         with trial:
-            if trial.num > 1:
-                again()
+            if trial.num == 1:
+                raise first
+            again()
             return attempt()
     raise AssertionError("unreachable")

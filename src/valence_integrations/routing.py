@@ -11,8 +11,10 @@ over 15 s         ``long_audio``: asynch, chunk, truncate, skip or error
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +59,11 @@ class Part:
     wav: bytes
     start: float
     end: float
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.wav).hexdigest()
 
     @property
     def seconds(self) -> float:

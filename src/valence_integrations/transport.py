@@ -9,7 +9,7 @@ import math
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,8 +91,8 @@ class Transport:
         self._check(_answer(response), with_key="x-api-key" in request.headers)
         return response
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post a body to the service, with the key among the headers, and read the answer whole.
+    def post(self, url: str, body: Sequence[bytes], headers: Mapping[str, str]) -> Answer:
+        """Post a body, in pieces, to the service, with the key among the headers, and read the answer whole.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Transport:
             As `send` does.
         """
         if self._direct is None:
-            return _answer(self.send("POST", url, data=body, headers=headers))
+            return _answer(self.send("POST", url, data=b"".join(body), headers=headers))
         parts = urlsplit(url)
         target = f"{parts.path}?{parts.query}"
         try:

@@ -100,7 +100,7 @@ def test_connections_are_kept_and_counted(clip):
         started = time.monotonic()
         for _ in range(10):
             session.post(sandbox.url + "/emotionprediction", files={"file": clip}, timeout=5)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert sandbox.connections == 1
         assert len({record.remote_port for record in sandbox.requests}) == 1
         times = [record.time for record in sandbox.requests]

@@ -156,7 +156,12 @@ class Engine:
         return predictions
 
     def iter_predict(
-        self, items: Iterable[object], on_error: OnError = "raise", progress: bool = False
+        self,
+        items: Iterable[object],
+        on_error: OnError = "raise",
+        progress: bool = False,
+        *,
+        ahead: int = _AHEAD_LAZY,
     ) -> Iterator[EmotionPrediction]:
         """Annotate items lazily: predictions come in order, and only a few items are begun ahead of them.
 
@@ -164,6 +169,9 @@ class Engine:
         ----------
         items, on_error, progress
             As for `predict_many`.
+        ahead : int, default=4
+            Items begun ahead of the one that is waited for, for each call under way at once. More of them keep one
+            slow item from holding up the others, and are paid for if the rest is not wanted.
 
         Yields
         ------
@@ -178,7 +186,7 @@ class Engine:
             As soon as nothing can be annotated any more.
         """
         failed: dict[int, ValenceError] = {}
-        predictions = self._iterate(items, on_error, progress, _AHEAD_LAZY, failed)
+        predictions = self._iterate(items, on_error, progress, ahead, failed)
 
         def iterate() -> Iterator[EmotionPrediction]:
             yield from predictions
@@ -206,10 +214,10 @@ class Engine:
         """Tell what a job will take, without a call: calls, minutes, bytes, and the time that the limits allow.
 
         Files are read, but not decoded. A WAV file that the service takes as it is, or a waveform, is known for sure:
-        it is looked up in the cache as it would be sent. Of any other file the header tells the length, its bytes
-        which files are the same, and nothing whether its answer is in the cache: it is taken as to be paid, and
-        counted as ``undecoded``. A long one that is to be cut is taken as a call for every 14 s. `Segmented` audio is
-        decoded, so its segments are known for sure.
+        it is looked up in the cache as it would be sent. So is a file that was sent before. Of any other file the
+        header tells the length, its bytes which files are the same, and nothing whether its answer is in the cache:
+        it is taken as to be paid, and counted as ``undecoded``. A long one that is to be cut is taken as a call for
+        every 14 s. `Segmented` audio is decoded, so its segments are known for sure.
 
         The time is what is left if no call is slow, none fails, and nobody else uses the account: that of
         ``Settings.limits``, and for ``"auto"`` of the documented standard policy, as asking for the account's own
@@ -384,6 +392,12 @@ _shared: dict[tuple[Settings, str | None], Engine] = {}
 def shared_engine(settings: Settings) -> Engine:
     """Engine that all callers in this process with the same settings and key share: its connections stay open."""
     return _shared.setdefault((settings, settings.api_key), Engine(settings))
+
+
+def close_shared(base_url: str) -> None:
+    """Close and forget the shared engines of one service, when it is gone for good."""
+    for key in [key for key in _shared if key[0].base_url == base_url]:
+        _shared.pop(key).close()
 
 
 def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:

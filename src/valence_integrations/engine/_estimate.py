@@ -9,7 +9,7 @@ import math
 import time
 import wave
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from valence_integrations import wav
 from valence_integrations.asynch import KEPT_SECONDS
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import cache_key
+from valence_integrations.engine._recipes import Recipe, file_digest, recipe_key
 from valence_integrations.engine._segments import Segmented, excerpts
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.errors import ItemError
@@ -144,7 +145,7 @@ class _Need(NamedTuple):
 def estimate(items: Iterable[object], workshop: Workshop) -> Estimate:
     """Tell what a job will take, without a call."""
     settings = workshop.settings
-    need_of = _Needs(settings, len(workshop.discrete.body(b"")) if settings.payload == "multipart" else None)
+    need_of = _Needs(settings, workshop)
     counts: Counter[str] = Counter()
     unreadable: dict[int, ItemError] = {}
     seen: set[bytes] = set()
@@ -251,13 +252,14 @@ class _Needs:
     """Tells what a clip needs.
 
     Where nothing has to be decoded (a WAV file that the service takes as it is, a waveform), the calls are known
-    exactly: their audio is prepared as the job would prepare it. Otherwise they come from the header, and the bytes of
-    the file stand for the item.
+    exactly: their audio is prepared as the job would prepare it. So they are for a file that was sent before.
+    Otherwise they come from the header, and the bytes of the file stand for the item.
     """
 
-    def __init__(self, settings: Settings, envelope: int | None) -> None:
+    def __init__(self, settings: Settings, workshop: Workshop) -> None:
         self._settings = settings
-        self._envelope = envelope
+        self._cache = workshop.cache
+        self._envelope = sum(map(len, workshop.discrete.body(b""))) if settings.payload == "multipart" else None
 
     def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
         if segmented is not None:
@@ -275,7 +277,17 @@ class _Needs:
             plan(replace(clip, ready=True), self._settings)
             return _Need()
         sampled = _sampled(clip)
-        return self._by_header(clip) if sampled is None else self._by_samples(sampled)
+        if sampled is not None:
+            return self._by_samples(sampled)
+        key = recipe_key(clip, self._settings)
+        known = self._cache.recipe(key) if key is not None and self._cache is not None else None
+        return self._by_header(clip) if known is None else self._by_recipe(Recipe.from_value(known))
+
+    def _by_recipe(self, recipe: Recipe) -> _Need:
+        if recipe.api == "asynch":
+            return _Need(tuple(_Call("asynch", sent.digest, recipe.duration, sent.size) for sent in recipe.parts))
+        calls = [self._discrete(sent.digest, sent.end - sent.start, sent.size) for sent in recipe.parts]
+        return _Need(tuple(calls), recipe.padded)
 
     def _by_samples(self, clip: Clip) -> _Need:
         todo = plan(clip, self._settings)
@@ -355,21 +367,8 @@ def _size(clip: Clip) -> int:
 
 
 def _digest(clip: Clip) -> str:
-    """SHA-256 of a clip's file, as `_job` tells it."""
-    digest = hashlib.sha256()
-    for block in _file_blocks(clip):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _file_blocks(clip: Clip) -> Iterator[bytes]:
     assert not isinstance(clip.source, np.ndarray)
-    if isinstance(clip.source, bytes):
-        yield clip.source
-        return
-    with clip.source.open("rb") as file:
-        while block := file.read(2**20):
-            yield block
+    return file_digest(clip.source)
 
 
 def _short(*names: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import threading
 import time
@@ -23,6 +22,7 @@ from valence_integrations.audio import Clip, open_clip
 from valence_integrations.cache import ResultCache, cache_key
 from valence_integrations.engine._futures import settle, when_all
 from valence_integrations.engine._pool import Priority
+from valence_integrations.engine._recipes import Recipe, Sent, file_digest, recipe_key
 from valence_integrations.engine._segments import Segmented, excerpts, summed_up
 from valence_integrations.engine._workshop import Workshop
 from valence_integrations.limits import StoppedError
@@ -80,12 +80,12 @@ class Job:
         Raises
         ------
         JobError
-            As soon as the job cannot go on, whichever item is waited for.
+            As soon as the job cannot go on, unless the item is done.
         """
         waited: list[Future[Any]] = [outcome, self._broken]
         while not any(future.done() for future in waited):
             wait_for(waited, _LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
-        if self._broken.done():
+        if self._broken.done() and (outcome.cancelled() or not outcome.done()):
             self._broken.result()
         return outcome.result()
 
@@ -124,10 +124,17 @@ class Job:
             if isinstance(item, Segmented):
                 self._send_segments(clip, item, outcome)
                 return
+            key = recipe_key(clip, self._settings)
+            known = self._known(key)
+            if known is not None:
+                outcome.set_result(known)
+                return
             todo = plan(clip, self._settings)
             if time.perf_counter() - begun > _SLOW_SECONDS:
                 self._workshop.prepare_ahead()
-            self._send(clip, todo, outcome)
+            if key is not None and todo.parts:
+                self._cache.put_recipe(key, vars(Recipe.of(todo)))
+            self._send(clip, todo, key, outcome)
 
         self._guarded(outcome, clip.name, annotate)
 
@@ -146,9 +153,22 @@ class Job:
 
         when_all(begun, lambda: self._guarded(outcome, clip.name, finish, paid=True))
 
-    def _send(self, clip: Clip, todo: Plan, outcome: Outcome) -> None:
+    def _known(self, key: str | None) -> EmotionPrediction | None:
+        """Prediction for a file that was sent before, if all its answers are in the cache: it is not even decoded."""
+        told = None if key is None else self._cache.recipe(key)
+        if told is None:
+            return None
+        recipe = Recipe.from_value(told)
+        kept = [self._cache.get(cache_key(self._settings, recipe.api, part.digest)) for part in recipe.parts]
+        values = [{**value, "cached": True} for value in kept if value is not None]
+        if len(values) < len(kept):
+            return None
+        self._stats.add(cache_hits=len(values))
+        return self._prediction(values, recipe)
+
+    def _send(self, clip: Clip, todo: Plan, recipe_key: str | None, outcome: Outcome) -> None:
         if todo.upload is not None:
-            self._finish_with([self._long_answer(todo.upload, todo.duration)], clip, todo, outcome)
+            self._finish_with([self._long_answer(todo.upload, todo.duration, recipe_key)], clip, todo, outcome)
             return
         answers = [Future[Value]() for _ in todo.parts]
         self._finish_with(list(answers), clip, todo, outcome)
@@ -161,25 +181,25 @@ class Job:
         """Make the prediction as soon as every answer is there."""
 
         def finish() -> None:
-            outcome.set_result(self._prediction(answers, todo))
+            outcome.set_result(self._prediction([answer.result() for answer in answers], todo))
 
         when_all(answers, lambda: self._guarded(outcome, clip.name, finish, paid=True))
         if todo.source is None:
             outcome.set_result(EmotionPrediction(duration=todo.duration, model=self._settings.model))
 
-    def _prediction(self, answers: Sequence[Future[Value]], todo: Plan) -> EmotionPrediction:
-        values = [answer.result() for answer in answers]
+    def _prediction(self, values: Sequence[Value], way: Plan | Recipe) -> EmotionPrediction:
         segments = [EmotionSegment(**segment) for value in values for segment in value["segments"]]
-        if todo.parts:
+        if way.source != "asynch":
+            parts: Sequence[Part | Sent] = way.parts
             segments = [
                 EmotionSegment(part.start, part.end, segment.emotion, segment.confidence, segment.scores)
-                for part, segment in zip(todo.parts, segments, strict=True)
+                for part, segment in zip(parts, segments, strict=True)
             ]
         return EmotionPrediction.from_segments(
             segments,
-            source=todo.source,
-            duration=todo.duration,
-            padded=todo.padded,
+            source=way.source,
+            duration=way.duration,
+            padded=way.padded,
             cached=all(value.get("cached", False) for value in values),
             request_id=values[-1]["request_id"],
             model=self._settings.model,
@@ -187,11 +207,11 @@ class Job:
 
     def _answer(self, part: Part, answer: Future[Value]) -> None:
         """Get the answer to one discrete call: from another that is under way, the cache, or the service."""
-        key = cache_key(self._settings, "discrete", hashlib.sha256(part.wav).hexdigest())
+        key = cache_key(self._settings, "discrete", part.digest)
 
         def call() -> Value:
             body = self._workshop.discrete.body(part.wav)
-            said = self._call(lambda: self._workshop.discrete.send(body), len(body), part.seconds)
+            said = self._call(lambda: self._workshop.discrete.send(body), sum(map(len, body)), part.seconds)
             return _value([read_discrete(said, part.start, part.end)], said.get("request_id"))
 
         try:
@@ -201,10 +221,13 @@ class Job:
         else:
             known.add_done_callback(lambda done: settle(answer, done.result))
 
-    def _long_answer(self, clip: Clip, duration: float) -> Future[Value]:
+    def _long_answer(self, clip: Clip, duration: float, recipe_key: str | None) -> Future[Value]:
         """Get the answer to one asynch job. The upload is made here; its result comes from the poller."""
         with temporary_wav(clip) as wav:
-            digest = _digest(wav)
+            digest = file_digest(wav)
+            if recipe_key is not None:
+                sent = Sent(digest, wav.stat().st_size, 0.0, duration)
+                self._cache.put_recipe(recipe_key, vars(Recipe("asynch", duration, padded=False, parts=(sent,))))
             return self._once(
                 cache_key(self._settings, "asynch", digest),
                 lambda fresh: self._upload(wav, duration, digest, fresh),
@@ -363,11 +386,3 @@ def _value(segments: Sequence[EmotionSegment], request_id: object) -> Value:
         "segments": [vars(segment) for segment in segments],
         "request_id": str(request_id) if request_id is not None else None,
     }
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

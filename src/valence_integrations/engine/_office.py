@@ -165,6 +165,14 @@ class Office:
         """Keep an answer."""
         self._cache.put(key, value)
 
+    async def recipe(self, key: str) -> dict[str, Any] | None:
+        """Return how a file was sent, or None."""
+        return self._cache.recipe(key)
+
+    async def put_recipe(self, key: str, value: dict[str, Any]) -> None:
+        """Keep how a file was sent."""
+        self._cache.put_recipe(key, value)
+
     async def remove(self, key: str) -> None:
         """Forget a key."""
         self._cache.remove(key)

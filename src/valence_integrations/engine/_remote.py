@@ -61,7 +61,7 @@ class Remote:
         if settings.cache is False:
             return None
         if self._shares_answers:
-            return RemoteCache(self._ask, self._held)
+            return RemoteCache(self._ask, self._tell, self._held)
         return ResultCache(local_directory(settings))
 
 
@@ -138,8 +138,9 @@ class RemoteCache:
 
     outlives = True
 
-    def __init__(self, ask: Callable[..., Any], held: _Held) -> None:
+    def __init__(self, ask: Callable[..., Any], tell: Callable[..., object], held: _Held) -> None:
         self._ask = ask
+        self._tell = tell
         self._held = held
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -151,6 +152,15 @@ class RemoteCache:
         """Keep a value, at once and for good."""
         self._ask("put", key, value)
         self._held.claims.discard(key)
+
+    def recipe(self, key: str) -> dict[str, Any] | None:
+        """Return how a file was sent, or None."""
+        value: dict[str, Any] | None = self._ask("recipe", key)
+        return value
+
+    def put_recipe(self, key: str, value: dict[str, Any]) -> None:
+        """Keep how a file was sent."""
+        self._tell("put_recipe", key, value)
 
     def remove(self, key: str) -> None:
         """Forget a key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Workshop:
         self.asynch = AsynchClient(settings, self.transport)
         self.poller = Poller(self.asynch.poll)
         self.pool = Pool(DEFAULT_CONCURRENCY)
+        # Threads keep their pool alive, not the workshop: without it, nobody has work for them.
+        weakref.finalize(self, self.pool.close).atexit = False
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
         self._failures = 0

@@ -28,9 +28,9 @@ Ctrl-C stops it.
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; return the exit code."""
-    options = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "valence-sandbox") -> int:
+    """Serve until Ctrl-C; return the exit code. `prog` is what the command is called."""
+    options = _parser(prog).parse_args(argv)
     try:
         sandbox = Sandbox(
             latency=options.latency,
@@ -50,13 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stdout.write("\nstopped\n")
     except (ImportError, OSError) as error:
-        sys.stderr.write(f"valence-sandbox: {error}\n")
+        sys.stderr.write(f"{prog}: {error}\n")
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="valence-sandbox", description="A local stand-in for the Valence API.")
+def _parser(prog: str = "valence-sandbox") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage="%(prog)s [OPTIONS]",
+        description="A local stand-in for the Valence API, and no emotion model.",
+        epilog=f"example: {prog} --port 0 --latency 0.2-0.5 --policy --faults server_error=0.1,drop=0.05",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8787, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--api-key", default="sandbox-key", help="the one key that is let in (default: %(default)s)")

@@ -1,0 +1,85 @@
+"""``valence estimate``: what a job will take, without a call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from valence_integrations.cli.inputs import Inputs
+from valence_integrations.cli.service import service
+from valence_integrations.cli.terminal import ExitCode, in_options, one_line
+from valence_integrations.engine import Engine, Estimate
+from valence_integrations.engine._estimate import span
+from valence_integrations.errors import SettingsError
+
+__all__ = ["estimate"]
+
+#: Unreadable items that are told one by one.
+_TOLD = 20
+
+
+def estimate(paths: Sequence[str], *, audio_column: str | None, sandbox: bool, as_json: bool, **given: Any) -> ExitCode:
+    """Print what `annotate` would take for the same inputs and settings.
+
+    Parameters
+    ----------
+    paths, audio_column, sandbox, as_json
+        As the command's help says.
+    **given
+        Settings; those that are None are taken from the environment.
+    """
+    inputs = Inputs(paths, audio_column)
+    with service(sandbox=sandbox, **given) as settings, Engine(settings) as engine:
+        found = engine.estimate(_audio(inputs))
+    if not found.items:
+        raise SettingsError("there is no audio in the inputs. Name files, or folders that hold some.")
+    sys.stdout.write(_as_json(found) if as_json else _as_table(found))
+    return ExitCode.DONE
+
+
+def _audio(inputs: Inputs) -> Iterator[Any]:
+    # Shown in a terminal only.
+    for row in tqdm(inputs, desc="reading", unit="item", leave=False, disable=None):
+        yield row.audio
+
+
+def _as_table(found: Estimate) -> str:
+    rows = [
+        ("items", f"{found.items:,}", ""),
+        ("  missing", f"{found.missing:,}", "no audio in the table"),
+        ("  unreadable", f"{len(found.unreadable):,}", "would fail, see below" if found.unreadable else ""),
+        ("  skipped", f"{found.skipped:,}", "not sent, by --short or --long"),
+        ("  padded", f"{found.padded:,}", "lengthened to 5 s"),
+        ("  cut", f"{found.chunked:,}", "sent in several calls"),
+        ("  stored", f"{found.asynch:,}", "uploaded, and kept by the vendor for up to 24 hours"),
+        ("different", f"{found.distinct:,}", "equal ones are sent once"),
+        ("  cached", f"{found.cached:,}", "answered already"),
+        ("to be sent", "", ""),
+        ("  calls", f"{found.calls:,}", ""),
+        ("  audio", f"{found.audio_minutes:,.1f} min", ""),
+        ("  data", f"{found.bytes / 1e6:,.1f} MB", ""),
+        ("  time", span(found.seconds), "at best, by the limits of the account"),
+    ]
+    width = max(len(value) for _, value, _ in rows)
+    lines = [f"{name:<14}{value:>{width}}  {note}".rstrip() for name, value, note in rows]
+    if found.undecoded:
+        lines.append(
+            f"{found.undecoded:,} would have to be decoded to tell whether they are cached; taken as to be sent."
+        )
+    if found.unreadable:
+        lines.append("unreadable:")
+        lines += [f"  {one_line(in_options(str(error)))}" for error in list(found.unreadable.values())[:_TOLD]]
+    if (more := len(found.unreadable) - _TOLD) > 0:
+        lines.append(f"  and {more:,} more; --json names them all")
+    return "\n".join(lines) + "\n"
+
+
+def _as_json(found: Estimate) -> str:
+    unreadable = [
+        {"item": error.item, "type": type(error).__name__, "error": str(error)} for error in found.unreadable.values()
+    ]
+    return json.dumps({**vars(found), "unreadable": unreadable}) + "\n"

@@ -1,0 +1,263 @@
+"""Tables with an audio column: CSV, JSONL, Parquet, and datasets that were saved to disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from valence_integrations.cli.rows import Row, Source, path_of
+from valence_integrations.errors import MissingDependencyError, SettingsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["open_table", "utf8"]
+
+#: Names under which audio columns go, the likeliest first.
+_USUAL = ("audio", "file", "file_name", "filename", "path", "audio_path", "audio_file", "file_path", "filepath", "wav")
+
+#: The column that tells the splits of a dataset apart.
+_SPLIT = "split"
+
+#: Rows read at once: they may hold audio.
+_BATCH = 64
+
+#: The module's default of 128 kB is less than the timeline of a long call.
+csv.field_size_limit(2**31 - 1)
+
+
+def open_table(path: str, audio_column: str | None) -> Source | None:
+    """Open a table; None if the path is none.
+
+    Raises
+    ------
+    SettingsError
+        If it has no such audio column, or cannot be read.
+    """
+    kind = _KINDS.get(Path(path).suffix.lower())
+    if Path(path).is_dir():
+        if not any((Path(path) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            return None
+        kind = _Saved
+    return None if kind is None else kind(path, audio_column)
+
+
+class _Table:
+    """Rows of a table, whose relative paths are looked for beside it, then here.
+
+    Kinds of tables say how their `_records` are read.
+    """
+
+    def __init__(self, path: str, audio_column: str | None) -> None:
+        self.path = path
+        self.audio_column = _audio_column(path, self.names(), audio_column)
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, values in enumerate(self._records(), 1):
+            audio = self._located(values.get(self.audio_column))
+            yield Row(path_of(audio) or f"{self.path}, row {number}", audio, values)
+
+    def count(self) -> int:
+        """Count the rows."""
+        return sum(1 for _ in self._records())
+
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.schema().names)
+
+    def schema(self) -> pa.Schema:
+        """Types of the columns."""
+        raise NotImplementedError
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
+    def _located(self, audio: Any) -> Any:
+        if isinstance(audio, Mapping) and audio.get("bytes") is None:
+            audio = audio.get("path")
+        if not isinstance(audio, str):
+            return audio
+        if not audio:
+            return None
+        if "://" in audio:
+            return audio
+        beside = Path(self.path).parent / audio
+        return audio if not beside.exists() and Path(audio).exists() else str(beside)
+
+
+class _Csv(_Table):
+    def names(self) -> list[str]:
+        with self._open() as file:
+            return list(self._reader(file).fieldnames or ())
+
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema([(name, pa.string()) for name in self.names()])
+
+    def _open(self) -> Any:
+        # Bytes that are no UTF-8 stay what they are: they may be in the name of a file.
+        return Path(self.path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+    def _reader(self, file: Any) -> csv.DictReader[str]:
+        first = file.readline()
+        file.seek(0)
+        return csv.DictReader(file, delimiter=max(",;\t", key=first.count))
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        with self._open() as file:
+            reader = self._reader(file)
+            try:
+                for record in reader:
+                    if None in record:
+                        raise SettingsError(
+                            f"{self.path}, line {reader.line_num}: more cells than the header has. "
+                            "Put values that hold a comma into quotes."
+                        )
+                    yield record
+            except csv.Error as error:
+                raise SettingsError(f"{self.path}, line {reader.line_num} is no CSV: {error}. Save it again.") from None
+
+
+class _Jsonl(_Table):
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self._records() for name in record))
+
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        # Not _BATCH: the rows hold paths, and not audio.
+        names = self.names()
+        schemas = [
+            pa.table({name: [utf8(row.get(name)) for row in rows] for name in names}).schema
+            for rows in _batches(self._records(), 1_000)
+        ]
+        return pa.unify_schemas(schemas, promote_options="permissive")
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        with Path(self.path).open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise SettingsError(f"{self.path}, line {number} is no JSON: {error}.") from None
+                if not isinstance(record, dict):
+                    raise SettingsError(f"{self.path}, line {number} is no JSON object: give {{...}} on each line.")
+                yield record
+
+
+class _Parquet(_Table):
+    def count(self) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.path).num_rows)
+
+    def schema(self) -> pa.Schema:
+        import pyarrow.parquet as pq
+
+        return pq.read_schema(self.path)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(_BATCH):
+                yield from batch.to_pylist()
+
+    def __init__(self, path: str, audio_column: str | None) -> None:
+        try:
+            import pyarrow as pa
+        except ImportError:
+            raise MissingDependencyError.of(f"Reading {path}", "datasets") from None
+        try:
+            super().__init__(path, audio_column)
+        except pa.ArrowException as error:
+            raise SettingsError(f"{path} cannot be read as Parquet: {error}") from None
+
+
+class _Saved(_Table):
+    """A dataset that was saved to disk; several splits, one after the other."""
+
+    def __init__(self, path: str, audio_column: str | None) -> None:
+        try:
+            import datasets
+        except ImportError:
+            raise MissingDependencyError.of(f"Reading the saved dataset {path}", "datasets") from None
+        saved = datasets.load_from_disk(path)
+        self._splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {None: saved}
+        if audio_column is None:
+            features = next(iter(self._splits.values())).features.items()
+            audio_column = next((name for name, kind in features if isinstance(kind, datasets.Audio)), None)
+        super().__init__(path, audio_column)
+
+    def count(self) -> int:
+        return sum(map(len, self._splits.values()))
+
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        schema = pa.unify_schemas([rows.features.arrow_schema.remove_metadata() for rows in self._splits.values()])
+        return (
+            schema if None in self._splits or _SPLIT in schema.names else schema.append(pa.field(_SPLIT, pa.string()))
+        )
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for split, rows in self._splits.items():
+            # As arrow: nothing is decoded.
+            for table in rows.with_format("arrow").iter(_BATCH):
+                for record in table.to_pylist():
+                    yield record if split is None else {_SPLIT: split, **record}
+
+
+_KINDS: dict[str, type[_Table]] = {
+    ".csv": _Csv,
+    ".tsv": _Csv,
+    ".jsonl": _Jsonl,
+    ".ndjson": _Jsonl,
+    ".parquet": _Parquet,
+}
+
+
+def utf8(value: Any) -> Any:
+    """Write bytes of a name that are no UTF-8 as their escapes, for where only text is allowed."""
+    if isinstance(value, str):
+        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if isinstance(value, dict):
+        return {key: utf8(part) for key, part in value.items()}
+    return [utf8(part) for part in value] if isinstance(value, list) else value
+
+
+def _audio_column(path: str, names: list[str], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted in names:
+            return wanted
+        raise SettingsError(
+            f"{path} has no column {wanted!r}; its columns are {_quoted(names)}. Name one of them: --audio-column NAME."
+        )
+    lowered = {name.lower(): name for name in reversed(names)}
+    for usual in _USUAL:
+        if usual in lowered:
+            return lowered[usual]
+    raise SettingsError(
+        f"{path} has no column that is called like audio; its columns are {_quoted(names)}. "
+        "Say which one holds the audio: --audio-column NAME."
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _batches(records: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    batch = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    yield batch

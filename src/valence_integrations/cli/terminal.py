@@ -1,0 +1,136 @@
+"""What a person sees: messages in one line each, and how a command ends."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from valence_integrations import errors
+
+__all__ = ["Command", "ExitCode", "Group", "counted", "in_options", "one_line", "say", "size"]
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    ITEMS_FAILED = 1
+    WRONG_USE = 2
+    STOPPED = 3
+    #: A fault of ours (EX_SOFTWARE).
+    FAULT = 70
+    INTERRUPTED = 130
+
+
+#: Settings, as messages of the library call them, and the options that they are here.
+_OPTIONS = (
+    (re.compile(r'\b(short|long)_audio="(\w+)"'), r"--\1 \2"),
+    (re.compile(r'\bon_error="null"'), "--on-error null"),
+    (re.compile(r"\bmax_calls=(\d+) calls"), r"\1 calls (--max-calls)"),
+    (re.compile(r"emotions=\(.*?\)"), "--emotions angry,happy,..."),
+    (re.compile(r"\b(short|long)_audio\b"), r"--\1"),
+    (re.compile(r" or api_key\b"), ""),
+    (re.compile(r"\b(max_calls|base_url|min_confidence)\b"), lambda found: "--" + found[1].replace("_", "-")),
+    (re.compile(r", or None\b"), ""),
+    (re.compile(r"\bLower concurrency\b"), "Lower --concurrency"),
+    (re.compile(r"^(concurrency|model|emotions) must"), r"--\1 must"),
+)
+
+
+def say(text: str) -> None:
+    """Write a message, beside a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Show control characters and bytes that are no text, as names of files may hold them, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_options(text: str) -> str:
+    """Say options where the library says settings."""
+    for setting, option in _OPTIONS:
+        text = setting.sub(option, text)
+    return text
+
+
+def counted(number: int, thing: str) -> str:
+    """Write how many there are of a thing."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def size(number: float) -> str:
+    """Write a number of bytes for people."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= least:
+            return f"{number / least:,.1f} {unit}"
+    return f"{number} bytes"
+
+
+def ended_with(error: BaseException) -> tuple[ExitCode, str]:
+    """Exit code and message of an error."""
+    if isinstance(error, _UsageError):
+        context = getattr(error, "ctx", None)
+        message = error.format_message().replace("Value error, ", "")
+        message += "" if message.endswith((".", "?")) else "."
+        return ExitCode.WRONG_USE, f"{message} See {context.command_path if context else 'valence'} --help."
+    if isinstance(error, errors.MissingKeyError):
+        return ExitCode.WRONG_USE, "there is no API key. Set VALENCE_API_KEY, or use --sandbox, which needs none."
+    if isinstance(error, (errors.BudgetExceededError, errors.ServiceUnavailableError)):
+        return ExitCode.STOPPED, str(error)
+    if isinstance(error, errors.ItemError):
+        return ExitCode.ITEMS_FAILED, str(error)
+    if isinstance(error, (errors.ValenceError, ImportError)):
+        return ExitCode.WRONG_USE, str(error)
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if error.filename else ""
+        return ExitCode.WRONG_USE, f"{what}{error.strerror or error}. Check the path, its permissions and the space."
+    kind = type(error).__name__
+    return ExitCode.FAULT, f"a fault of valence-integrations ({kind}: {error}). Please report it, with --debug."
+
+
+class Command(TyperCommand):
+    """A command whose usage names its arguments plainly; its help describes them."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write the first line of the help."""
+        arguments = [str(param.metavar) for param in self.params if param.param_type_name == "argument"]
+        formatter.write_usage(ctx.command_path, " ".join([*arguments, "[OPTIONS]"]))
+
+
+class Group(TyperGroup):
+    """The commands; whatever goes wrong in one ends it with one line and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run a command line, and end the process."""
+        given = sys.argv[1:] if args is None else list(args)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        extra.update(prog_name="valence", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(f"valence: {one_line(in_options(str(message)))}")
+            try:
+                code = super().main(given, **extra)
+            except typer.Abort:
+                code = ExitCode.INTERRUPTED
+            except Exception as error:
+                if "--debug" in given:
+                    traceback.print_exc()
+                code, message = ended_with(error)
+                say(f"valence: {one_line(in_options(message))}")
+        sys.exit(code)
+
+
+#: The base of what typer raises about a command line; newer ones bring it along, older ones have click's.
+_UsageError: Any = typer.BadParameter.__mro__[1]

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, clip
+from valence_integrations.sandbox import Faults, Sandbox
+
+MakeAccount = Callable[..., Sandbox]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestDone:
+    def test_a_folder(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        ended = run("annotate", "calls", "-o", "calls.csv")
+        assert (ended.code, ended.out) == (0, "")
+        assert [row["file"] for row in rows(here / "calls.csv")] == [
+            "calls/a.wav",
+            "calls/b.wav",
+            "calls/more/c.wav",
+            "calls/more/same.wav",
+        ]
+        first, *_, last = rows(here / "calls.csv")
+        assert first["emotion"] in {"angry", "happy", "neutral", "sad"}
+        assert first["emotion_source"] == "discrete"
+        assert {**first, "file": ""} == {**last, "file": ""}
+        assert account.calls == 3
+        assert "calls.csv: 4 items, 0 failed\n  3 calls in " in ended.err
+        assert " s, 1 from the cache\n" in ended.err
+        assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv"]
+
+    def test_again_it_costs_nothing(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        run("annotate", "calls", "-o", "calls.csv")
+        first = (here / "calls.csv").read_bytes()
+        ended = run("annotate", "calls", "-o", "calls.csv")
+        assert re.search(r"^  0 calls in \d s, 4 from the cache$", ended.err, re.MULTILINE)
+        assert account.calls == 3
+        assert (here / "calls.csv").read_bytes() == first
+
+    def test_without_a_key(self, run: Run, clips: Path, tmp_path: Path, here: Path) -> None:
+        ended = run("annotate", "calls", "-o", "calls.csv", "--sandbox")
+        assert ended.code == 0
+        assert ended.err.startswith("The embedded sandbox answers: it is a stand-in, and no emotion model.\n")
+        assert len(rows(here / "calls.csv")) == 4
+        # Kept where no answer of the service is.
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["sandbox"]
+
+    def test_the_sandbox_never_gets_the_key(
+        self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch, here: Path
+    ) -> None:
+        monkeypatch.delenv("VALENCE_API_BASE_URL")
+        monkeypatch.setenv("VALENCE_API_KEY", "a-real-key")
+        assert run("annotate", "calls", "-o", "calls.csv", "--sandbox").code == 0
+        assert account.calls == 0
+
+    def test_quiet_and_json(self, run: Run, clips: Path, account: Sandbox) -> None:
+        ended = run("annotate", "calls", "-o", "calls.csv", "-q", "--json")
+        assert ended.err == ""
+        summary = json.loads(ended.out)
+        assert summary.pop("seconds") > 0
+        emotions = summary.pop("emotions")
+        assert sum(emotions.values()) == 4
+        assert summary == {
+            "output": "calls.csv",
+            "items": 4,
+            "done": 4,
+            "earlier": 0,
+            "cached": 1,
+            "failed": 0,
+            "calls": 3,
+            "retries": 0,
+            "possibly_double_billed": 0,
+            "audio_seconds": 15.0,
+            "failures": [],
+        }
+
+    def test_settings(self, run: Run, here: Path, account: Sandbox) -> None:
+        (here / "short.wav").write_bytes(clip(1, 2.0))
+        (here / "long.wav").write_bytes(clip(1, 20.0))
+        options = ["--short", "skip", "--long", "chunk", "--model", "7emotions", "--min-confidence", "1"]
+        ended = run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--concurrency", "1", "--no-cache")
+        assert ended.code == 0
+        short, long = rows(here / "out.csv")
+        assert (short["emotion_source"], short["emotion_calm"], short["emotion_confidence"]) == ("", "", "")
+        assert (long["emotion_source"], long["emotion"]) == ("chunk", "")
+        assert float(long["emotion_calm"]) >= 0
+        assert len(json.loads(long["emotion_timeline"])) == 2
+        assert "none 1" in ended.err
+        assert account.max_in_flight == 1
+        assert account.calls == 2
+        run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--no-cache")
+        assert account.calls == 4
+
+    def test_a_model_of_ones_own(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
+        ended = run("annotate", "calls", "-o", "out.csv", "--model", "mine")
+        assert ended.code == 2
+        assert "emotions of the model 'mine' are not known here: pass --emotions angry,happy,..." in ended.err
+        run("annotate", "calls", "-o", "out.csv", "--model", "mine", "--emotions", "excited,sleepy")
+        assert list(rows(here / "out.csv")[0])[3:5] == ["emotion_excited", "emotion_sleepy"]
+
+    def test_an_output_beside_a_link(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (here / "real").mkdir()
+        (here / "out.csv").symlink_to(here / "real" / "out.csv")
+        assert run("annotate", "calls", "-o", "out.csv").code == 0
+        assert (here / "out.csv").is_symlink()
+        assert len(rows(here / "real" / "out.csv")) == 4
+
+
+class TestFailures:
+    def test_they_are_listed_and_in_the_output(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "b.wav").write_bytes(b"")
+        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert ended.code == 1
+        assert ended.err == "1 item of 4 failed:\n  calls/b.wav: the file is empty.\n"
+        failed = rows(here / "calls.csv")[1]
+        assert (failed["emotion"], failed["emotion_angry"], failed["emotion_confidence"]) == ("", "", "")
+        assert failed["emotion_error"] == "calls/b.wav: the file is empty."
+
+    def test_mended_they_are_done_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "b.wav").write_bytes(b"")
+        run("annotate", "calls", "-o", "calls.csv")
+        (clips / "b.wav").write_bytes(clip(9))
+        assert run("annotate", "calls", "-o", "calls.csv").code == 0
+        assert account.calls == 3
+
+    def test_on_error_raise(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "b.wav").write_bytes(b"")
+        ended = run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache", "--json")
+        assert ended.code == 1
+        assert "calls.csv is not written. Mend or drop these items, or use --on-error null." in ended.err
+        assert json.loads(ended.out)["failures"] == [
+            {"item": "calls/b.wav", "type": "UnreadableAudioError", "error": "calls/b.wav: the file is empty."}
+        ]
+        assert not (here / "calls.csv").exists()
+        # The others are kept, even without a cache.
+        (clips / "b.wav").unlink()
+        assert run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache").code == 0
+        assert account.calls == 2
+        assert not (here / "calls.csv.partial.jsonl").exists()
+
+    def test_many(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        for number in range(12):
+            (clips / f"bad{number}.wav").touch()
+        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert ended.err.count("the file is empty.") == 10
+        assert ended.err.endswith("  and 2 more: --json names them all\n")
+
+    def test_names_that_would_upset_a_terminal(self, run: Run, here: Path, account: Sandbox) -> None:
+        (here / "a\n\x1b[31mb.wav").touch()
+        ended = run("annotate", ".", "-o", "out.csv", "-q")
+        assert r"  a\n\x1b[31mb.wav: the file is empty." in ended.err.splitlines()
+
+
+class TestStopped:
+    def test_no_key(self, run: Run, clips: Path, here: Path) -> None:
+        ended = run("annotate", "calls", "-o", "calls.csv")
+        assert ended.code == 2
+        assert ended.err == ("valence: there is no API key. Set VALENCE_API_KEY, or use --sandbox, which needs none.\n")
+        assert [path.name for path in here.iterdir()] == ["calls"]
+
+    def test_a_refused_key(
+        self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch, here: Path
+    ) -> None:
+        monkeypatch.setenv("VALENCE_API_KEY", "wrong")
+        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert ended.code == 2
+        assert ended.err.startswith("valence: the service refuses the API key (HTTP 401")
+        assert ended.err.endswith("Check VALENCE_API_KEY.\n")
+        assert "wrong" not in ended.err
+        assert [path.name for path in here.iterdir()] == ["calls"]
+
+    def test_the_budget(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        arguments = ["annotate", "calls", "-o", "calls.csv", "-q", "--concurrency", "1", "--json"]
+        ended = run(*arguments, "--max-calls", "2")
+        assert ended.code == 3
+        *stopped, budget = ended.err.splitlines()
+        kept = json.loads(ended.out)["done"]
+        told = "items are kept in calls.csv.partial.jsonl, and are not paid again. Run the same command to go on."
+        assert stopped == ([f"stopped: {kept} of 4 {told}"] if kept else [])
+        assert budget.startswith("valence: the budget of 2 calls (--max-calls) is spent.")
+        assert not (here / "calls.csv").exists()
+        ended = run(*arguments)
+        assert (ended.code, ended.err) == (0, "")
+        summary = json.loads(ended.out)
+        assert (summary["earlier"], summary["done"]) == (kept, 4)
+        assert len(rows(here / "calls.csv")) == 4
+        assert account.calls == 3
+
+    @pytest.mark.parametrize("path", ["calls", "calls/a.wav"])
+    def test_an_outage(self, run: Run, clips: Path, make_account: MakeAccount, here: Path, path: str) -> None:
+        """However few items there are, it is one if no call at all was answered."""
+        make_account(faults=Faults(unavailable=1.0, retry_after=0))
+        ended = run("annotate", path, "-o", "calls.csv", "-q")
+        assert ended.code == 3
+        assert ended.err.splitlines()[-1].startswith("valence: no call was answered; the last one: calls/")
+        assert ended.err.endswith("Run again later.\n")
+        assert not (here / "calls.csv").exists()
+
+    def test_other_settings_are_other_answers(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        arguments = ["annotate", "calls", "-o", "calls.csv", "-q", "--no-cache", "--concurrency", "1"]
+        assert run(*arguments, "--max-calls", "2").code == 3
+        assert run(*arguments, "--model", "7emotions").code == 0
+        assert account.calls == 2 + 3
+        assert "emotion_calm" in rows(here / "calls.csv")[0]
+
+    def test_a_file_that_has_changed_meanwhile(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        assert run("annotate", "calls", "-o", "calls.csv", "--max-calls", "2", "--concurrency", "1").code == 3
+        (clips / "a.wav").write_bytes(clip(7, 6.0))
+        assert run("annotate", "calls", "-o", "calls.csv").code == 0
+        assert '"end"":6.0' in (here / "calls.csv").read_text()
+
+    def test_half_a_line(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "b.wav").write_bytes(b"")
+        assert run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise").code == 1
+        partial = here / "calls.csv.partial.jsonl"
+        lines = partial.read_bytes().splitlines(keepends=True)
+        partial.write_bytes(b"".join(lines[:2]) + lines[2][:-20])
+        (clips / "b.wav").write_bytes(clip(1))
+        ended = run("annotate", "calls", "-o", "calls.csv", "--no-cache", "--json")
+        assert ended.code == 0
+        summary = json.loads(ended.out)
+        assert (summary["earlier"], summary["calls"]) == (1, 3)
+        assert len(rows(here / "calls.csv")) == 4
+
+
+class TestWrongUse:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["nope", "-o", "o.csv"], "there is no file or folder 'nope'. Check the path, from '"),
+            (["nope/*.wav", "-o", "o.csv"], "nothing matches 'nope/*.wav'."),
+            (["empty", "-o", "o.csv"], "there is no audio in the inputs. Name files, or folders that hold some."),
+            (["calls", "-o", "o.xlsx"], "'o.xlsx' is no output: name a file that ends in .csv, .jsonl, .parquet, or"),
+            (["calls", "-o", "no/o.csv"], "no' for o.csv is not there. Make it first."),
+            (["calls", "-o", "calls"], "holds other files. Choose another one for the output."),
+            (["calls"], "Missing option '-o' / '--output'. See valence annotate --help."),
+            (["calls", "-o", "o.csv", "--short", "x"], "'x' is not one of 'pad', 'repeat', 'skip', 'error'. See val"),
+            (["calls", "-o", "o.csv", "--max-calls", "0"], "--max-calls must be a whole number of at least 1, not 0."),
+            (["calls", "-o", "o.csv", "--min-confidence", "3"], "--min-confidence must be a number between 0 and 1, n"),
+            (["calls", "-o", "o.csv", "--concurrency", "0"], "--concurrency must be a whole number of at least 1, n"),
+            (["calls", "-o", "o.csv", "--base-url", "ftp://x"], "--base-url must look like 'https://api.getvalenceai"),
+            (["calls", "-o", "o.csv", "--audio-column", "x"], "--audio-column is for tables, and there is none"),
+            (["calls", "-o", "o.csv", "--sandbox", "--base-url", "http://127.0.0.1:1"], "exclude each other. Choose o"),
+            (
+                ["calls", "-o", "o.csv", "--report", "no/r.html"],
+                "the folder 'no' for r.html is not there. Make it first.",
+            ),
+            (["calls", "-o", "o.csv", "--nope"], "No such option: --nope"),
+        ],
+    )
+    def test_one_line_and_a_remedy(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, arguments: list[str], says: str
+    ) -> None:
+        (here / "empty").mkdir()
+        before = sorted(here.rglob("*"))
+        ended = run("annotate", *arguments)
+        assert ended.code == 2
+        assert says in ended.err
+        assert ended.err.startswith("valence: ")
+        assert ended.err.count("\n") == 1
+        assert ended.out == ""
+        assert sorted(here.rglob("*")) == before
+        assert account.calls == 0
+
+    def test_debug_shows_the_traceback(self, run: Run) -> None:
+        ended = run("annotate", "nope", "-o", "o.csv", "--sandbox", "--debug")
+        assert ended.code == 2
+        assert "Traceback" in ended.err
+        assert ended.err.splitlines()[-1].startswith("valence: there is no file or folder 'nope'.")
+
+    def test_two_at_once(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        import fcntl
+
+        with (here / "o.csv.partial.jsonl").open("w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            ended = run("annotate", "calls", "-o", "o.csv")
+        assert ended.code == 2
+        assert "another process is writing" in ended.err
+        assert account.calls == 0

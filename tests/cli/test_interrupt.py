@@ -1,0 +1,104 @@
+"""Ended from outside, in a process of its own: what is finished is kept, and paid once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import clip, start
+from valence_integrations.sandbox import Sandbox
+
+CLIPS = 40
+
+
+@pytest.fixture
+def account(make_account: Callable[..., Sandbox], here: Path) -> Sandbox:
+    (here / "calls").mkdir()
+    for seed in range(CLIPS):
+        (here / "calls" / f"{seed:02}.wav").write_bytes(clip(seed))
+    return make_account(latency=0.05)
+
+
+def wait_for_calls(account: Sandbox, number: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while account.answered < number:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def written(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row["emotion"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(account: Sandbox, here: Path, how: signal.Signals) -> None:
+    process = start("annotate", "calls", "-o", "calls.csv", "--json", "--concurrency", "2")
+    wait_for_calls(account, 10, process)
+    process.send_signal(how)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    done = json.loads(out)["done"]
+    assert 0 < done < CLIPS
+    assert err.splitlines()[-1] == (
+        f"interrupted: {done} of {CLIPS} items are kept in calls.csv.partial.jsonl, and are not paid again. "
+        "Run the same command to go on."
+    )
+    assert "Traceback" not in err
+    assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv.partial.jsonl"]
+
+    again = start("annotate", "calls", "-o", "calls.csv", "--json", "--concurrency", "10")
+    out, _ = again.communicate(timeout=30)
+    assert again.returncode == 0
+    assert json.loads(out)["earlier"] == done
+    assert all(written(here / "calls.csv"))
+    assert len(written(here / "calls.csv")) == CLIPS
+    assert account.calls == CLIPS
+    assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv"]
+
+
+def test_killed(account: Sandbox, here: Path) -> None:
+    process = start("annotate", "calls", "-o", "calls.parquet", "-q", "--concurrency", "2")
+    wait_for_calls(account, 10, process)
+    process.kill()
+    process.communicate(timeout=20)
+    assert not (here / "calls.parquet").exists()
+    again = start("annotate", "calls", "-o", "calls.parquet", "-q", "--json", "--concurrency", "10")
+    out, err = again.communicate(timeout=30)
+    assert (again.returncode, err) == (0, "")
+    assert json.loads(out)["earlier"] > 0
+    # Only calls that were under way when the process died are made again.
+    assert CLIPS <= account.calls <= CLIPS + 2
+    assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.parquet"]
+
+
+def test_interrupted_without_a_cache(account: Sandbox, here: Path) -> None:
+    arguments = ["annotate", "calls", "-o", "folder", "-q", "--json", "--no-cache", "--concurrency", "2"]
+    process = start(*arguments)
+    wait_for_calls(account, 10, process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    done = json.loads(out)["done"]
+    again = start(*arguments)
+    out, _ = again.communicate(timeout=30)
+    assert json.loads(out)["calls"] == CLIPS - done
+    assert len(list((here / "folder").glob("*.wav"))) == CLIPS
+
+
+def test_a_reader_that_goes_away(here: Path, account: Sandbox) -> None:
+    process = start("estimate", "calls")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) != 0
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Audio, Dataset, load_dataset
+
+from tests.cli.conftest import Run, clip
+from valence_integrations.sandbox import Sandbox
+
+ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")
+
+
+class TestAppearing:
+    @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
+    def test_what_fails_leaves_the_old_one(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, output: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert run("annotate", "calls/a.wav", "-o", output).code == 0
+        before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", full)
+            ended = run("annotate", "calls", "-o", output, "-q")
+        assert ended.code == 2
+        assert ended.err == "valence: No space left on device. Check the path, its permissions and the space.\n"
+        partial = here / f"{output}.partial.jsonl"
+        if output != "out":  # a folder cannot be replaced in one step
+            assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path != partial} == before
+        assert len(partial.read_text().splitlines()) == 4
+        assert run("annotate", "calls", "-o", output, "-q").code == 0
+        assert account.calls == 3
+
+    def test_the_rest_of_a_killed_process_is_removed(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (here / ".out.tmp").mkdir()
+        (here / ".out.tmp" / "x.wav").touch()
+        (here / ".out.csv.tmp").touch()
+        assert run("annotate", "calls", "-o", "out").code == 0
+        assert run("annotate", "calls", "-o", "out.csv").code == 0
+        assert sorted(path.name for path in here.iterdir()) == ["calls", "out", "out.csv"]
+
+
+class TestCsv:
+    def test_columns(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "list.csv").write_text("n,file,emotion,emotion_happy\n1,a.wav,old,9\n2,,old,9\n")
+        assert run("annotate", "calls/list.csv", "-o", "out.csv").code == 0
+        table = pd.read_csv(here / "out.csv")
+        assert list(table) == [
+            "n",
+            "file",
+            "emotion",
+            "emotion_confidence",
+            "emotion_angry",
+            "emotion_happy",
+            "emotion_neutral",
+            "emotion_sad",
+            "emotion_source",
+            "emotion_error",
+            "emotion_timeline",
+        ]
+        first, missing = table.to_dict("records")
+        assert first["emotion_confidence"] == first[f"emotion_{first['emotion']}"]
+        assert json.loads(first["emotion_timeline"]) == [
+            {"start": 0.0, "end": 5.0, "emotion": first["emotion"], "confidence": first["emotion_confidence"]}
+        ]
+        assert missing["n"] == 2
+        assert pd.isna(missing["emotion"])
+        assert missing["emotion_timeline"] == "[]"
+
+    def test_any_name_survives(self, run: Run, account: Sandbox, here: Path) -> None:
+        (here / ODD).write_bytes(clip(0))
+        assert run("annotate", ".", "-o", "out.csv").code == 0
+        with (here / "out.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert row["file"] == ODD
+        assert (here / row["file"]).is_file()
+
+    def test_in_place_and_from_its_own_output(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (here / "list.csv").write_text("file\ncalls/a.wav\n")
+        assert run("annotate", "list.csv", "-o", "list.csv").code == 0
+        once = (here / "list.csv").read_text()
+        assert run("annotate", "list.csv", "-o", "list.csv").code == 0
+        assert (here / "list.csv").read_text() == once
+        assert once.startswith("file,emotion,")
+
+
+class TestJsonl:
+    def test_columns(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "bad.wav").touch()
+        assert run("annotate", "calls/a.wav", "calls/bad.wav", "-o", "out.jsonl").code == 1
+        first, failed = map(json.loads, (here / "out.jsonl").read_text().splitlines())
+        assert sorted(first["emotion_scores"]) == ["angry", "happy", "neutral", "sad"]
+        assert first["emotion_timeline"][0]["end"] == 5.0
+        assert failed == {
+            "file": "calls/bad.wav",
+            "emotion": None,
+            "emotion_confidence": None,
+            "emotion_scores": dict.fromkeys(("angry", "happy", "neutral", "sad")),
+            "emotion_timeline": [],
+            "emotion_source": None,
+            "emotion_error": "calls/bad.wav: the file is empty.",
+        }
+
+    def test_any_name_survives(self, run: Run, account: Sandbox, here: Path) -> None:
+        (here / ODD).write_bytes(clip(0))
+        assert run("annotate", ".", "-o", "out.jsonl").code == 0
+        assert json.loads((here / "out.jsonl").read_text())["file"] == ODD
+
+    def test_values_that_json_does_not_have(self, run: Run, account: Sandbox, here: Path) -> None:
+        day = dt.date(2026, 1, 2)
+        table = pa.table({"audio": [{"bytes": clip(0), "path": "a.wav"}], "day": [day], "raw": [b"ab"]})
+        pq.write_table(table, here / "in.parquet")
+        assert run("annotate", "in.parquet", "-o", "out.jsonl").code == 0
+        row = json.loads((here / "out.jsonl").read_text())
+        assert (row["audio"], row["day"], row["raw"]) == ("a.wav", "2026-01-02", "YWI=")
+
+
+class TestParquet:
+    def test_types(self, run: Run, account: Sandbox, here: Path) -> None:
+        audio = pa.array([{"bytes": clip(0), "path": "a.wav"}, None])
+        columns = {"audio": audio, "n": pa.array([1, None], pa.int16()), "nothing": pa.nulls(2)}
+        pq.write_table(pa.table(columns), here / "in.parquet")
+        assert run("annotate", "in.parquet", "-o", "out.parquet").code == 0
+        table = pq.read_table(here / "out.parquet")
+        assert table.schema.types[:3] == [audio.type, pa.int16(), pa.string()]
+        assert table["audio"].to_pylist() == audio.to_pylist()
+        assert table.schema.field("emotion_scores").type == pa.struct(
+            [(name, pa.float32()) for name in ("angry", "happy", "neutral", "sad")]
+        )
+        assert table.schema.field("emotion_confidence").type == pa.float32()
+        assert table["emotion_source"].to_pylist() == ["discrete", None]
+        assert table["emotion_timeline"].to_pylist()[1] == []
+
+    def test_from_json(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        lines = [{"audio": "a.wav", "n": 1}, {"audio": "b.wav", "n": 2.5, "tags": ["x"]}]
+        (clips / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        assert run("annotate", "calls/list.jsonl", "-o", "out.parquet").code == 0
+        table = pq.read_table(here / "out.parquet", columns=["n", "tags"])
+        assert table.to_pylist() == [{"n": 1.0, "tags": None}, {"n": 2.5, "tags": ["x"]}]
+
+    def test_types_that_do_not_go_together(self, run: Run, clips: Path, account: Sandbox) -> None:
+        (clips / "list.jsonl").write_text('{"audio": "a.wav", "n": 1}\n{"audio": "b.wav", "n": "x"}')
+        ended = run("annotate", "calls/list.jsonl", "-o", "out.parquet")
+        assert ended.code == 2
+        assert "a column of the inputs holds values of different types" in ended.err
+        assert "Write .jsonl instead." in ended.err
+        assert account.calls == 0
+
+    def test_names_that_are_no_text_are_escaped(self, run: Run, account: Sandbox, here: Path) -> None:
+        (here / ODD).write_bytes(clip(0))
+        assert run("annotate", ".", "-o", "out.parquet").code == 0
+        assert pq.read_table(here / "out.parquet")["file"].to_pylist() == ["caf\\xe9\n=1+1.wav"]
+
+    def test_a_saved_dataset(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        dataset = Dataset.from_dict({"audio": [str(clips / "a.wav")], "n": [1]}).cast_column("audio", Audio())
+        dataset.save_to_disk(here / "saved")
+        assert run("annotate", "saved", "-o", "out.parquet").code == 0
+        (row,) = pq.read_table(here / "out.parquet").to_pylist()
+        assert row["audio"] == {"bytes": clip(0), "path": "a.wav"}
+        assert row["emotion"] is not None
+
+
+class TestAudioFolder:
+    @pytest.fixture(autouse=True)
+    def load_without_torchcodec(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """`datasets` builds no audio folder without torchcodec, even if nothing is decoded."""
+        monkeypatch.setattr(Audio, "encode_example", lambda _, path: {"bytes": None, "path": path})
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+
+    def load(self, folder: Path) -> list[dict[str, object]]:
+        loaded = load_dataset("audiofolder", data_dir=str(folder), cache_dir=str(folder.parent / "cache"))
+        assert list(loaded) == ["train"]
+        assert isinstance(loaded["train"].features["audio"], Audio)
+        return list(loaded["train"].cast_column("audio", Audio(decode=False)))
+
+    def test_it_loads(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (clips / "empty.wav").touch()
+        assert run("annotate", "calls", "-o", "folder").code == 1
+        failed, first, *others = self.load(here / "folder")
+        assert failed["emotion_error"] == "calls/empty.wav: the file is empty."
+        assert first["audio"] == {"bytes": None, "path": str(here / "folder" / "a.wav")}
+        assert (first["file"], first["emotion_source"], first["emotion_error"]) == ("calls/a.wav", "discrete", None)
+        assert len(others) == 3
+        assert (here / "folder" / "a.wav").samefile(clips / "a.wav")
+
+    def test_names_that_would_be_mistaken(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        (here / "test").mkdir()
+        for name in ("test/dev-1.wav", "test/.hidden.wav", "test/a.wav", ODD):
+            (here / name).write_bytes(clip(0))
+        paths = ["calls/a.wav", "test", "test/.hidden.wav", ODD]
+        assert run("annotate", *paths, "-o", "folder").code == 0
+        names = ["a.wav", "000002.wav", "000003.wav", "000004.wav", "000005.wav"]
+        loaded = self.load(here / "folder")
+        assert [Path(row["audio"]["path"]).name for row in loaded] == names  # type: ignore[index]
+        assert [row["file"] for row in loaded][1:] == [
+            "test/a.wav",
+            "test/dev-1.wav",
+            "test/.hidden.wav",
+            "caf\\xe9\n=1+1.wav",
+        ]
+
+    def test_audio_that_is_in_a_table(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        columns = {
+            "audio": [{"bytes": clip(0), "path": "x.flac"}, {"bytes": clip(1), "path": None}, None],
+            "n": [1, 2, 3],
+        }
+        pq.write_table(pa.table(columns), here / "in.parquet")
+        ended = run("annotate", "in.parquet", "-o", "folder")
+        assert ended.code == 0
+        assert "1 item without a file cannot be in a folder, and are left out." in ended.err
+        rows = self.load(here / "folder")
+        assert [(Path(row["audio"]["path"]).name, row["n"]) for row in rows] == [("x.flac", 1), ("000002.wav", 2)]  # type: ignore[index]
+        assert (here / "folder" / "000002.wav").read_bytes() == clip(1)
+
+    def test_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        assert run("annotate", ".", "-o", "folder").code == 0
+        (clips / "b.wav").unlink()
+        assert run("annotate", ".", "-o", "folder").code == 0
+        assert (
+            sorted(path.name for path in (here / "folder").iterdir())
+            == ["000003.wav", "a.wav", "c.wav", "metadata.jsonl", "same.wav"][1:]
+        )
+        (here / "folder" / "mine.txt").touch()
+        ended = run("annotate", ".", "-o", "folder")
+        assert ended.code == 2
+        assert "holds other files" in ended.err
+
+    def test_a_column_that_would_be_mistaken(self, run: Run, clips: Path, account: Sandbox) -> None:
+        (clips / "list.csv").write_text("file,old_file_name\na.wav,x\n")
+        ended = run("annotate", "calls/list.csv", "-o", "folder")
+        assert ended.code == 2
+        assert "datasets would take the column 'old_file_name' for audio. Rename it, or write .parquet." in ended.err

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, clip
+from valence_integrations import Engine
+from valence_integrations.cli.report import read_output
+from valence_integrations.sandbox import Sandbox
+
+
+@pytest.fixture
+def mixed(clips: Path) -> Path:
+    (clips / "long.wav").write_bytes(clip(5, 31.0))
+    (clips / "short.wav").write_bytes(clip(6, 2.0))
+    (clips / "<b>bad.wav").touch()
+    return clips
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
+def test_of_every_output(run: Run, mixed: Path, account: Sandbox, here: Path, output: str) -> None:
+    assert run("annotate", "calls", "-o", output, "-q").code == 1
+    ended = run("report", output)
+    assert (ended.code, ended.out, ended.err) == (0, "", "out.html\n")
+    page = (here / "out.html").read_text(encoding="utf-8")
+    assert f"<h1>Emotions in {output}</h1>" in page
+    for told in ("A damaged or empty file", "Lengthened: shorter than 5.0 s", "Uploaded to the AsynchAPI"):
+        assert told in page
+    assert "calls/long.wav" in page
+    assert "calls/&lt;b&gt;bad.wav" in page
+    assert "<b>bad.wav" not in page
+
+
+def test_with_the_annotation(run: Run, mixed: Path, account: Sandbox, here: Path) -> None:
+    assert run("annotate", "calls", "-o", "out.csv", "-q", "--report", "mine.html", "--long", "chunk").code == 1
+    page = (here / "mine.html").read_text(encoding="utf-8")
+    assert "Calls made to the service" in page
+    assert "long_audio" in page
+    assert account.api_key not in page
+    assert run("report", "out.csv", "-o", "other.html").code == 0
+    other = (here / "other.html").read_text(encoding="utf-8")
+    assert "Cut into clips, near pauses" in other
+    assert "long_audio" not in other
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
+def test_what_is_read_back(run: Run, mixed: Path, account: Sandbox, output: str) -> None:
+    run("annotate", "calls", "-o", output, "-q")
+    found = {Path(name).name: prediction for name, prediction in read_output(output)}
+    assert set(found) == {path.name for path in mixed.rglob("*.wav")}
+    long, short, bad = found["long.wav"], found["short.wav"], found["<b>bad.wav"]
+    with Engine() as engine:
+        true = engine.predict(mixed / "long.wav")
+    assert (long.emotion, long.source, long.duration) == (true.emotion, "asynch", 31.0)
+    assert long.confidence == pytest.approx(true.confidence, abs=1e-6)
+    assert long.scores == pytest.approx(true.scores, abs=1e-6)
+    assert [(part.start, part.end, part.emotion) for part in long.segments] == [
+        (part.start, part.end, part.emotion) for part in true.segments
+    ]
+    assert (short.duration, short.padded, short.source) == (2.0, True, "discrete")
+    assert str(bad.error) == "calls/<b>bad.wav: the file is empty."
+    assert (bad.emotion, bad.scores, bad.segments) == (None, {}, ())
+
+
+def test_a_column_of_names(run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    (clips / "list.csv").write_text("clip id,wav\nfirst,a.wav\n")
+    run("annotate", "calls/list.csv", "-o", "out.csv", "--audio-column", "wav")
+    assert run("report", "out.csv", "--audio-column", "clip id").code == 0
+    assert "first" in (here / "out.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("output", ["nope.csv", "list.csv", "calls", "notes.txt"])
+def test_no_output(run: Run, clips: Path, here: Path, output: str) -> None:
+    (here / "list.csv").write_text("file\na.wav\n")
+    (here / "notes.txt").touch()
+    ended = run("report", output)
+    assert ended.code == 2
+    assert ended.err == f"valence: {output!r} is no output of valence annotate. Name what you gave to its -o.\n"
