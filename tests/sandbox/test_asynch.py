@@ -261,5 +261,5 @@ def test_uploads_are_dropped_after_processing(client, voice, wav):
     client.wait(client.upload(data))
     gc.collect()
     dicts = [found for found in gc.get_objects() if type(found) is dict]
-    values = [value for found in dicts for value in list(found.values()) if isinstance(value, bytes)]
+    values = [value for found in dicts for value in list(found.values()) if type(value) is bytes]
     assert not [value for value in values if value == data and value is not data]
