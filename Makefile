@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 # In the browser that is there, else in Debian's Chromium.
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m tests.with_browser.browser || \
-	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install --yes -qq chromium; }
+	  { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq chromium; }
 	$(BIN)/python -m pytest tests/with_browser
 
 test-torch: $(VENV)-torch/.ready $(VENV)-evaluate/.ready
