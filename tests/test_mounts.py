@@ -21,7 +21,7 @@ tmpfs /mnt/bucket/shadow tmpfs rw 0 0
     ("directory", "kind"),
     [
         ("/", None),
-        ("/root/.cache", None),
+        ("/opt/cache", None),
         ("/home/ruth/.cache/valence-integrations", "nfs4"),
         ("/homes/ruth", None),
         ("/home/local disk/cache", None),
