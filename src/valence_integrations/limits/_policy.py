@@ -1,0 +1,90 @@
+"""The windows and the concurrency of an account, as settings or the service state them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from valence_integrations.settings import RateLimits
+
+__all__ = ["Policy", "Window"]
+
+#: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
+_UNLIMITED_RATE = 1_000.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most `count` starts in any `seconds`; fewer by `others` until `others_until`, as others use the account."""
+
+    count: int
+    seconds: float
+    others: int = 0
+    others_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Windows and concurrency of an account."""
+
+    windows: tuple[Window, ...] = ()
+    concurrency: int | None = None
+
+    @classmethod
+    def of(cls, limits: RateLimits, usage: Mapping[str, Any] | None = None, now: float = 0.0) -> Policy:
+        """Make the windows of limits; `usage` is how much of each was used by others."""
+        rates = {
+            "requests_per_second": 1.0,
+            "requests_per_minute": 60.0,
+            "requests_per_hour": 3_600.0,
+            "requests_per_day": 86_400.0,
+        }
+        windows = []
+        for name, seconds in rates.items():
+            count, used = getattr(limits, name), (usage or {}).get(name, 0)
+            if count is not None and count / seconds <= _UNLIMITED_RATE:
+                others = used if isinstance(used, int) else 0
+                windows.append(Window(count, seconds, others, now + seconds))
+        if limits.burst_limit is not None and limits.burst_limit <= _UNLIMITED_RATE:
+            # The documents give the name only; read so that the rate for a second stays possible.
+            windows.append(
+                Window(limits.burst_limit, limits.burst_limit / (limits.requests_per_second or limits.burst_limit))
+            )
+        return cls(tuple(windows), limits.max_concurrent_requests)
+
+    @classmethod
+    def of_status(cls, status: object, own: Callable[[float], int], now: float) -> Policy:
+        """Read the service's answer to a status request.
+
+        Parameters
+        ----------
+        status : dict
+            With ``limits`` and, perhaps, ``current_usage``.
+        own : callable
+            How many of our own permits started in the last so many seconds.
+        now : float
+            When it was read.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it holds no limits.
+        """
+        stated = status.get("limits") if isinstance(status, Mapping) else None
+        used = status.get("current_usage") if isinstance(status, Mapping) else None
+        if not isinstance(stated, Mapping):
+            raise TypeError(f"this is no rate-limit status: {str(status)[:100]}")
+        policy = cls.of(
+            RateLimits(**{spec.name: _count(stated.get(spec.name)) for spec in fields(RateLimits)}),
+            used if isinstance(used, Mapping) else {},
+            now,
+        )
+        windows = tuple(
+            Window(w.count, w.seconds, max(w.others - own(w.seconds), 0), w.others_until) for w in policy.windows
+        )
+        return cls(windows, policy.concurrency)
+
+
+def _count(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
