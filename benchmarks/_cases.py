@@ -32,7 +32,7 @@ def quickstart_multipart(spec: dict[str, Any]) -> Caller:
     import requests
 
     def one(file_path: str) -> Any:
-        with open(file_path, "rb") as file:  # noqa: PTH123
+        with Path(file_path).open("rb") as file:
             files = {"file": file}
             headers = {"x-api-key": spec["api_key"]}
             response = requests.post(spec["url"] + "/emotionprediction", files=files, headers=headers)
@@ -75,7 +75,7 @@ def sdk_long(spec: dict[str, Any]) -> Caller:
     def one(path: str) -> Any:
         request_id = client.asynch.upload(path)
         interval = SDK_INTERVAL * spec["scale"]
-        return client.asynch.emotions(request_id, interval_seconds=interval)["emotions"][0]["emotion"]  # type: ignore[arg-type]
+        return client.asynch.emotions(request_id, interval_seconds=interval)["emotions"][0]["emotion"]
 
     return _in_threads(spec["in_flight"], one)
 

@@ -84,7 +84,7 @@ html_theme_options = {
 html_sidebars = {"index": [], "tutorial": [], "troubleshooting": [], "gallery/*": []}
 
 
-def _readable_signature(app, what, name, obj, options, signature, returned):  # noqa: ARG001
+def _readable_signature(_app, _what, _name, obj, _options, signature, returned):
     """Show a default that is read from the environment as ``...``; of a class with mocked bases, its own parameters."""
     if signature == "(*args, **kwargs)":
         signature = str(inspect.signature(obj.__init__)).replace("(self, ", "(")

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
-from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, ShortSegments, check_choice
+from valence_integrations.settings import (
+    ANSWER_SETTINGS,
+    LongAudio,
+    OnError,
+    Settings,
+    ShortAudio,
+    ShortSegments,
+    check_choice,
+)
 
 if TYPE_CHECKING:
     import os
@@ -30,12 +38,6 @@ _SCHEMA = 1
 
 #: The annotator's own options.
 _OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
-
-#: Settings that change a column; `model` and `emotions` do it through the emotions' names as well.
-_ANSWER_SETTINGS = (
-    *("base_url", "discrete_path", "model", "payload", "sampling_rate"),
-    *("long_audio", "min_confidence", "short_audio"),
-)
 
 #: Live calls made one by one before it is said that they could be made side by side.
 _CALLS_UNTIL_HINT = 30
@@ -267,7 +269,8 @@ class ValenceAnnotator:
         settings = self.engine.settings
         if type(pickler).__module__ != "datasets.utils._dill":
             return {**self._options(), "_engine": self.engine}
-        answer = {name: getattr(settings, name) for name in _ANSWER_SETTINGS}
+        # `model` and `emotions` change the columns through the emotions' names as well.
+        answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
         return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -337,10 +340,7 @@ class ValenceAnnotator:
         from valence_integrations._datasets_columns import Columns
 
         columns = Columns(self.prefix, self.engine.settings.columns, self.labels, self.scores)
-        for what, name in (("audio", self.audio_column), ("segments", self.segments_column)):
-            if name in columns.types.names:
-                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
-        return columns
+        return columns.beside(self.audio_column, self.segments_column)
 
 
 def _hint(prediction: EmotionPrediction) -> None:

@@ -41,6 +41,19 @@ class Columns:
                 "or name that emotion otherwise."
             )
 
+    def beside(self, audio: str, segments: str | None) -> Columns:
+        """Return these columns.
+
+        Raises
+        ------
+        SettingsError
+            If one has the name of a column that is read.
+        """
+        for what, name in (("audio", audio), ("segments", segments)):
+            if name in self.types.names:
+                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
+        return self
+
     @cached_property
     def types(self) -> pa.Schema:
         """Names and types of the columns."""

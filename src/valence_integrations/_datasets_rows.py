@@ -14,6 +14,9 @@ from valence_integrations.errors import SettingsError
 
 __all__ = ["Rows", "check_column", "read_rows", "read_segments"]
 
+#: Where else a column may be named.
+_REMEDY = 'ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
+
 #: Keys of a dict that is one item, not a row with columns.
 _AUDIO_KEYS = frozenset({"array", "bytes", "path", "raw", "sampling_rate"})
 
@@ -108,17 +111,18 @@ def read_segments(
 
 def _listed(value: Any, found: Rows) -> list[Any]:
     if isinstance(value, (pa.Array, pa.ChunkedArray)):
-        return value.to_pylist()  # type: ignore[no-any-return]
+        listed: list[Any] = value.to_pylist()
+        return listed
     return [value] if found.single else list(value)
 
 
-def check_column(name: str, names: Iterable[str], holds: str = "audio") -> None:
-    """Raise unless `name` is one of `names`."""
+def check_column(name: str, names: Iterable[str], holds: str = "audio", remedy: str = _REMEDY) -> None:
+    """Raise unless `name` is one of `names`; `remedy` says where to name another, and has ``{holds}`` in it."""
     names = list(names)
     if name not in names:
         raise SettingsError(
             f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}. Name the one that holds the "
-            f'{holds}: ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
+            f"{holds}: {remedy.format(holds=holds)}"
         )
 
 

@@ -15,7 +15,20 @@ from typing import Any
 from valence_integrations._html import Html, tag
 from valence_integrations._palette import color, ink
 
-__all__ = ["NO_EMOTION", "Cell", "bar", "clock", "coarser", "legend", "merged", "paint", "said", "strip", "swatch"]
+__all__ = [
+    "NO_EMOTION",
+    "Cell",
+    "bar",
+    "clock",
+    "coarser",
+    "legend",
+    "merged",
+    "paint",
+    "said",
+    "strip",
+    "sure",
+    "swatch",
+]
 
 #: What pictures and tables call it when there is a confidence, but no emotion.
 NO_EMOTION = "no emotion"
@@ -59,8 +72,7 @@ class Cell:
         return "nothing" if math.isnan(self.confidence) else self.emotion or NO_EMOTION
 
     def __str__(self) -> str:
-        sure = "" if math.isnan(self.confidence) else f" {self.confidence:.2f}"
-        return f"{clock(self.start)} to {clock(self.end)}: {self.label}{sure}"
+        return f"{clock(self.start)} to {clock(self.end)}: {sure(self.label, self.confidence)}"
 
 
 def merged(segments: Sequence[Any]) -> list[Cell]:
@@ -170,6 +182,12 @@ def said(pieces: Sequence[Cell]) -> str:
     if others := ranked[_SAID:]:
         shares.append(f"others {sum(seconds[label] for label in others) / total:.0%}")
     return f"{', '.join(shares)} of {clock(total)}"
+
+
+def sure(emotion: str | None, confidence: float) -> str:
+    """Name an emotion, with its confidence if there is one."""
+    number = "" if math.isnan(confidence) else f" {confidence:.2f}"
+    return (emotion or NO_EMOTION) + number
 
 
 def bar(share: float, emotion: str | None) -> Html:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from ray.data.block import BlockAccessor
 
-from valence_integrations.errors import SettingsError
+from valence_integrations import _datasets_rows
 
 __all__ = ["check_column", "read_items", "read_segments", "table_of"]
+
+#: Raises unless a column is there; see `_datasets_rows.check_column`.
+check_column = partial(
+    _datasets_rows.check_column,
+    remedy='{holds}_column="..." ("bytes" after ray.data.read_binary_files, "amplitude" after read_audio).',
+)
 
 
 def table_of(batch: Any) -> pa.Table:
@@ -72,17 +79,8 @@ def read_segments(table: pa.Table, segments_column: str) -> list[Any]:
         If there is no such column.
     """
     check_column(segments_column, table.column_names, "segments")
-    return table[segments_column].to_pylist()  # type: ignore[no-any-return]
-
-
-def check_column(name: str, names: Iterable[str], holds: str = "audio") -> None:
-    """Raise unless `name` is one of `names`."""
-    names = list(names)
-    if name not in names:
-        raise SettingsError(
-            f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}. Name the one that holds the "
-            f'{holds}: {holds}_column="..." ("bytes" after ray.data.read_binary_files, "amplitude" after read_audio).'
-        )
+    segments: list[Any] = table[segments_column].to_pylist()
+    return segments
 
 
 def _item(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import issparse  # type: ignore[import-untyped]
+from scipy.sparse import issparse
 
 _REMEDY = (
     "The transformer takes one column of audio: give X['audio'] or X[['audio']], or put it into a ColumnTransformer, "

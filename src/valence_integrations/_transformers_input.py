@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from valence_integrations._missing import is_missing
 
 __all__ = ["is_item", "items_of"]
 
@@ -23,7 +24,7 @@ _VIEWS = (("dataset", "key"), ("source", "column_name"))
 
 def is_item(inputs: Any) -> bool:
     """Whether it is one item. A list or tuple is many, but one of numbers is a waveform."""
-    if _is_missing(inputs) or isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
+    if is_missing(inputs) or isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
         return True
     if _column_of(inputs) is not None:
         return False
@@ -32,7 +33,7 @@ def is_item(inputs: Any) -> bool:
     if isinstance(inputs, (list, tuple)):
         with_rate = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], numbers.Number)
         # Nothing, or nothing but missing items, is no waveform.
-        waveform = all(isinstance(sample, numbers.Number) for sample in inputs) and not all(map(_is_missing, inputs))
+        waveform = all(isinstance(sample, numbers.Number) for sample in inputs) and not all(map(is_missing, inputs))
         return with_rate or waveform
     return any(hasattr(inputs, method) for method in _ITEM_METHODS)
 
@@ -57,12 +58,6 @@ def items_of(inputs: Any) -> Iterable[Any]:
         # A torch dataset: indexing may go on beyond its end.
         return (inputs[index] for index in range(len(inputs)))
     raise TypeError(f"inputs must be audio, or many items of it, not {type(inputs).__name__}.")
-
-
-def _is_missing(inputs: Any) -> bool:
-    if inputs is None or type(inputs).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(inputs, (float, np.floating)) and math.isnan(inputs)
 
 
 def _column_of(inputs: Any) -> tuple[Any, str] | None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valence_integrations import _decode, wav
+from valence_integrations._missing import is_missing
 from valence_integrations.errors import AudioError, AudioNotFoundError, UnreadableAudioError
 
 __all__ = ["MAX_RATE", "MIN_RATE", "Clip", "open_clip"]
@@ -170,7 +171,7 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     >>> open_clip((np.zeros(48_000, dtype="float32"), 8_000)).duration
     6.0
     """
-    if _is_missing(item):
+    if is_missing(item):
         return None
     if hasattr(item, "as_py"):
         return open_clip(item.as_py(), sampling_rate)
@@ -199,12 +200,6 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     if isinstance(item, (list, tuple)) or hasattr(item, "__array__") or hasattr(item, "detach"):
         return _open_waveform(item, sampling_rate)
     raise UnreadableAudioError(f"this is no audio; give {_FORMS}.").named(f"item of type {type(item).__name__}")
-
-
-def _is_missing(item: object) -> bool:
-    if item is None or type(item).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(item, (float, np.floating)) and math.isnan(item)
 
 
 def _open_path(path: str | os.PathLike[Any]) -> Clip:

@@ -202,10 +202,7 @@ class ValenceActor:
         from valence_integrations._datasets_columns import Columns
 
         columns = Columns(self.prefix, self.settings.columns, scores=self.scores)
-        for what, name in (("audio", self.audio_column), ("segments", self.segments_column)):
-            if name in columns.types.names:
-                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
-        return columns
+        return columns.beside(self.audio_column, self.segments_column)
 
 
 def annotate_ray_dataset(

@@ -18,6 +18,9 @@ __all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", 
 #: Where the service lives [vendor's quickstart].
 DEFAULT_BASE_URL = "https://api.getvalenceai.com"
 
+#: Settings on which an item's prediction depends, apart from the service that is asked.
+ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
+
 #: Concurrent calls if the account's policy does not tell: that of the service's documented standard policy.
 DEFAULT_CONCURRENCY = 5
 

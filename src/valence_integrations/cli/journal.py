@@ -14,7 +14,7 @@ from typing import Any
 from valence_integrations import errors
 from valence_integrations.cli.rows import Row
 from valence_integrations.results import EmotionPrediction, EmotionSegment
-from valence_integrations.settings import Settings
+from valence_integrations.settings import ANSWER_SETTINGS, Settings
 
 try:
     import fcntl
@@ -25,9 +25,6 @@ __all__ = ["Journal"]
 
 #: Raised when the meaning of a line changes.
 _SCHEMA = 1
-
-#: Settings on which an answer depends, apart from the service.
-_ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
 
 class Journal:
@@ -52,7 +49,7 @@ class Journal:
 
     def __init__(self, path: Path, service: str, settings: Settings) -> None:
         self.path = path
-        asked = [_SCHEMA, service, *(getattr(settings, name) for name in _ANSWER_SETTINGS)]
+        asked = [_SCHEMA, service, *(getattr(settings, name) for name in ANSWER_SETTINGS)]
         self._salt = json.dumps(asked).encode()
         self._file = path.open("a+b", buffering=0)
         self._lock()

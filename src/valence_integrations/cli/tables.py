@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def open_table(path: str, audio_column: str | None) -> Source | None:
     return None if kind is None else kind(path, audio_column)
 
 
-class _Table:
+class _Table(ABC):
     """Rows of a table, whose relative paths are looked for beside it, then here.
 
     Kinds of tables say how their `_records` are read.
@@ -68,12 +69,13 @@ class _Table:
         """Names of the columns."""
         return list(self.schema().names)
 
+    @abstractmethod
     def schema(self) -> pa.Schema:
         """Types of the columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _records(self) -> Iterator[dict[str, Any]]:
-        raise NotImplementedError
+        """Read the rows, as they are in the table."""
 
     def _located(self, audio: Any) -> Any:
         if isinstance(audio, Mapping) and audio.get("bytes") is None:

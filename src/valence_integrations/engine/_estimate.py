@@ -279,9 +279,15 @@ class _Needs:
         sampled = _sampled(clip)
         if sampled is not None:
             return self._by_samples(sampled)
+        if is_short and self._settings.short_audio in ("skip", "error"):
+            plan(replace(clip, ready=True), self._settings)
+            return _Need()
         key = recipe_key(clip, self._settings)
         known = self._cache.recipe(key) if key is not None and self._cache is not None else None
-        return self._by_header(clip) if known is None else self._by_recipe(Recipe.from_value(known))
+        if known is not None:
+            return self._by_recipe(Recipe.from_value(known))
+        # A recipe's key is of the file's bytes, and stands for them as well as their digest.
+        return self._by_header(clip, key or _digest(clip))
 
     def _by_recipe(self, recipe: Recipe) -> _Need:
         if recipe.api == "asynch":
@@ -293,10 +299,8 @@ class _Needs:
         todo = plan(clip, self._settings)
         if todo.upload is not None:
             data = todo.upload.wav()
-            return _Need((_Call("asynch", hashlib.sha256(data).hexdigest(), todo.duration, len(data)),))
-        calls = [
-            self._discrete(hashlib.sha256(part.wav).hexdigest(), part.seconds, len(part.wav)) for part in todo.parts
-        ]
+            return _Need((_Call("asynch", file_digest(data), todo.duration, len(data)),))
+        calls = [self._discrete(part.digest, part.seconds, len(part.wav)) for part in todo.parts]
         return _Need(tuple(calls), todo.padded)
 
     def _by_segments(self, clip: Clip, item: Segmented) -> _Need:
@@ -304,13 +308,10 @@ class _Needs:
         needs = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
         return _Need(tuple(call for need in needs for call in need.calls), any(need.padded for need in needs))
 
-    def _by_header(self, clip: Clip) -> _Need:
+    def _by_header(self, clip: Clip, identity: str) -> _Need:
         duration, settings = clip.duration, self._settings
         sent = [duration]
         is_short = duration < MIN_SECONDS
-        if is_short and settings.short_audio in ("skip", "error"):
-            plan(replace(clip, ready=True), settings)
-            return _Need()
         if is_short:
             turns = math.ceil(MIN_SECONDS / duration)
             sent = [MIN_SECONDS if settings.short_audio == "pad" else turns * duration]
@@ -320,12 +321,12 @@ class _Needs:
         elif duration > MAX_SECONDS and settings.long_audio == "chunk":
             number = max(math.ceil(duration / _CHUNK_SECONDS), 2)
             sent = [duration / number] * number
-        digest = _digest(clip)
         sizes = [wav.HEADER_SIZE + 2 * round(seconds * clip.rate) for seconds in sent]
         if duration > MAX_SECONDS and settings.long_audio == "asynch":
-            return _Need((_Call("asynch", f"source {digest}", duration, sizes[0]),), sure=False)
+            return _Need((_Call("asynch", f"source {identity}", duration, sizes[0]),), sure=False)
         calls = [
-            self._discrete(f"source {digest} {number}", duration / len(sent), size) for number, size in enumerate(sizes)
+            self._discrete(f"source {identity} {number}", duration / len(sent), size)
+            for number, size in enumerate(sizes)
         ]
         return _Need(tuple(calls), is_short, sure=False)
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from valence_integrations._html import Html, tag
-from valence_integrations._pictures import NO_EMOTION, bar, clock, coarser, legend, merged, strip
+from valence_integrations._pictures import bar, clock, coarser, legend, merged, strip, sure
 
 if TYPE_CHECKING:
     from valence_integrations.results import EmotionPrediction
@@ -37,8 +37,7 @@ def picture(prediction: EmotionPrediction) -> Html:
 def _headline(prediction: EmotionPrediction) -> str:
     if prediction.error is not None:
         return type(prediction.error).__name__
-    sure = "" if math.isnan(prediction.confidence) else f" {prediction.confidence:.2f}"
-    return (prediction.emotion or NO_EMOTION) + sure
+    return sure(prediction.emotion, prediction.confidence)
 
 
 def _details(prediction: EmotionPrediction) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valence_integrations._palette import color
-from valence_integrations._pictures import NO_EMOTION
+from valence_integrations._pictures import NO_EMOTION, sure
 from valence_integrations.audio import Clip, open_clip
 from valence_integrations.errors import MissingDependencyError
 
@@ -33,8 +33,7 @@ def plot(prediction: EmotionPrediction, audio: object, ax: Axes | None) -> Axes:
         _draw_timeline(prediction, clip, ax)
     else:
         _draw_scores(prediction, ax)
-    sure = "" if math.isnan(prediction.confidence) else f" {prediction.confidence:.2f}"
-    ax.set_title((prediction.emotion or NO_EMOTION) + sure)
+    ax.set_title(sure(prediction.emotion, prediction.confidence))
     return ax
 
 
