@@ -21,9 +21,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from _audio import make_wavs
+from _process import Server, read, write
 from _table import Row, figures, header
 
 HERE = Path(__file__).parent
@@ -38,6 +39,9 @@ SCALE = 0.1
 PICKUP, PER_MINUTE = 10.0 * SCALE, 3.0 * SCALE
 
 _CHILD_SECONDS = 180
+
+#: Who has signed the certificate of the TLS server.
+_AUTHORITY = "authority.pem"
 
 BARE = "http.client and nothing else: what is possible"
 
@@ -126,26 +130,6 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
     return groups
 
 
-class Server:
-    """The sandbox, in its own process."""
-
-    def __init__(self, authority: Path, **settings: Any) -> None:
-        self.authority = authority
-        command = [sys.executable, str(HERE / "_server.py"), json.dumps({**settings, "authority": str(authority)})]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        hello = _read(self._process)
-        self.url, self.tls_url, self.api_key = hello["url"], hello["tls_url"], hello["api_key"]
-
-    def ask(self, what: str) -> dict[str, Any]:
-        """Send ``reset`` or ``counters``."""
-        _write(self._process, what)
-        return _read(self._process)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
 def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Path) -> Row:
     """Measure one row in a fresh process."""
     paths = audio["long" if case.section == "long" else "clips"][: case.clips]
@@ -166,7 +150,7 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
         **{name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")},
         "VALENCE_CACHE_DIR": spec["cache"],
         "VALENCE_LOG_LEVEL": "WARNING",
-        "REQUESTS_CA_BUNDLE": str(server.authority),
+        "REQUESTS_CA_BUNDLE": str(folder / _AUTHORITY),
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_OFFLINE": "1",
     }
@@ -180,11 +164,11 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
             text=True,
         )
         try:
-            _write(child, json.dumps(spec))
-            _read(child)
+            write(child, json.dumps(spec))
+            read(child)
             server.ask("reset")
-            _write(child, "go")
-            measured = _read(child)
+            write(child, "go")
+            measured = read(child)
             counters = server.ask("counters")
             child.wait(_CHILD_SECONDS)
         except (EOFError, BrokenPipeError, subprocess.TimeoutExpired):
@@ -238,7 +222,7 @@ def run(size: Size, folder: Path, *, quick: bool) -> tuple[list[Row], list[str]]
     rows: list[Row] = []
     failures: list[str] = []
     server = Server(
-        folder / "authority.pem", latency=LATENCY, asynch_pickup=PICKUP, asynch_seconds_per_minute=PER_MINUTE
+        authority=str(folder / _AUTHORITY), latency=LATENCY, asynch_pickup=PICKUP, asynch_seconds_per_minute=PER_MINUTE
     )
     try:
         print(header(), flush=True)
@@ -293,20 +277,6 @@ def _median(rows: list[Row]) -> Row:
         cpu_seconds=statistics.median(row.cpu_seconds for row in rows),
         problem=next((row.problem for row in rows if row.problem), None),
     )
-
-
-def _read(process: subprocess.Popen[str]) -> dict[str, Any]:
-    stream: IO[str] | None = process.stdout
-    line = stream.readline() if stream is not None else ""
-    if not line:
-        raise EOFError
-    return dict(json.loads(line))
-
-
-def _write(process: subprocess.Popen[str], line: str) -> None:
-    if process.stdin is not None:
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
 
 
 def main() -> int:

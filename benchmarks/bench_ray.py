@@ -11,19 +11,16 @@ in them.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from _audio import make_wavs
+from _process import Server
 
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DATA_DISABLE_PROGRESS_BARS="1", RAY_AUTH_MODE="disabled")
 
@@ -59,43 +56,20 @@ class SdkActor:
             return None
 
 
-@contextmanager
-def service(per_second: int) -> Iterator[Any]:
-    """A sandbox in a process of its own; gives what to ask it."""
-    policy = {"requests_per_second": per_second, "max_concurrent_requests": CONCURRENCY}
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("_server.py")),
-        json.dumps({"latency": LATENCY, "policy": policy}),
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-
-        def ask(line: str = "") -> dict[str, Any]:
-            if line:
-                process.stdin.write(line + "\n")
-                process.stdin.flush()
-            return json.loads(process.stdout.readline())
-
-        try:
-            yield ask
-        finally:
-            process.stdin.close()
-
-
 def measure(name: str, per_second: int, paths: list[str], caller: Any) -> bool:
     """Run one caller in a service of its own; print its row, and return whether it is good enough."""
     import ray
 
-    with service(per_second) as ask:
-        url = ask()["url"]
-        ask("reset")
+    server = Server(latency=LATENCY, policy={"requests_per_second": per_second, "max_concurrent_requests": CONCURRENCY})
+    try:
+        server.ask("reset")
         ds = ray.data.from_items(
             [{"audio": path} for path in paths], override_num_blocks=max(len(paths) // BATCH, WORKERS)
         )
-        emotions = [row["emotion"] for row in caller(ds, url).select_columns(["emotion"]).take_all()]
-        seen = ask("counters")
+        emotions = [row["emotion"] for row in caller(ds, server.url).select_columns(["emotion"]).take_all()]
+        seen = server.ask("counters")
+    finally:
+        server.stop()
     bound = min(CONCURRENCY / LATENCY, per_second)
     rate = seen["calls"] / (seen["span_seconds"] + LATENCY)
     failed = emotions.count(None)

@@ -75,9 +75,12 @@ class Service:
         kind = self.faults.kind(number)
         if kind == "ok":
             try:
-                return await answer()
-            finally:
+                response = await answer()
+            except Refusal:
                 await _until(due)
+                raise
+            await _until(due)
+            return response
         record_of(request).fault = kind
         await _until(due)
         if kind in WIRE_FAULTS:
