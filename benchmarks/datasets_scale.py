@@ -39,7 +39,7 @@ SAMPLE_SECONDS = 0.05
 
 
 def wav(pcm: Any) -> bytes:
-    from valence_integrations.wav import encode
+    from valence_integrations._audio.wav import encode
 
     return encode(pcm, RATE)
 

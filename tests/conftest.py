@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valence_integrations import Engine, Settings, wav
+from valence_integrations import Engine, Settings
+from valence_integrations._audio import wav
 from valence_integrations.sandbox import Sandbox
 
 Float32 = npt.NDArray[np.float32]

@@ -21,8 +21,9 @@ __all__ = ["surroundings"]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(valence_integrations.__path__, "valence_integrations.")
-    # The second is for tests/with_torch, the others are for tests/with_ray.
-    if not module.name.endswith(("__main__", "_transformers_registered", ".ray", "_ray_batches", "_ray_limiter"))
+    # The second is for tests/with_torch, the last for tests/with_ray.
+    if not module.name.endswith(("__main__", "transformers._registered"))
+    and not module.name.startswith("valence_integrations.ray")
 )
 
 

@@ -34,8 +34,7 @@ def test_public_names() -> None:
         "valence_annotate",
     ]
     assert dir(valence_integrations) == sorted(valence_integrations.__all__)
-    names = ["Engine", "Estimate", "Office", "Progress", "Remote", "Segmented", "Stats", "account_of", "least_seconds"]
-    assert engine.__all__ == names
+    assert engine.__all__ == ["Engine", "Estimate", "Progress", "Segmented", "Stats"]
     assert report.__all__ == ["write_report"]
     assert results.__all__ == ["EmotionPrediction", "EmotionSegment", "to_frame"]
     assert sandbox.__all__ == ["Faults", "Policy", "RequestRecord", "Sandbox"]

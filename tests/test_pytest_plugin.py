@@ -71,7 +71,7 @@ def test_tests_share_nothing_even_at_the_same_port(project: pytest.Pytester) -> 
         project,
         """
 import threading, time
-from valence_integrations import engine
+from valence_integrations.engine import _shared
 
 PORT = []
 
@@ -90,7 +90,7 @@ def test_each_pays_for_itself(valence_sandbox, turn, tmp_path):
 
 def test_engines_are_closed():
     assert len(set(PORT)) == 1
-    assert not engine._shared
+    assert not _shared._shared
     deadline = time.monotonic() + 10
     while names := [thread.name for thread in threading.enumerate() if thread.name.startswith("valence-")]:
         assert time.monotonic() < deadline, names

@@ -71,7 +71,7 @@ __all__ = [
     "ValenceError",
 ]
 
-_TOLD = 10
+_MAX_LISTED = 10
 
 
 class ValenceError(Exception):
@@ -312,8 +312,8 @@ class BatchError(ValenceError):
     def __str__(self) -> str:
         total = f" of {len(self.predictions)}" if self.predictions else ""
         lines = [f"{len(self.errors)}{total} items failed; the others are finished and kept."]
-        lines += [f"  item {index}: {error}" for index, error in islice(self.errors.items(), _TOLD)]
-        if more := list(self.errors)[_TOLD:]:
+        lines += [f"  item {index}: {error}" for index, error in islice(self.errors.items(), _MAX_LISTED)]
+        if more := list(self.errors)[_MAX_LISTED:]:
             lines.append(f"  and {len(more)} more: items {', '.join(map(str, more))}")
         lines.append('Mend or drop these items, or pass on_error="null" to get empty rows for them.')
         return "\n".join(lines)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import voice
-from valence_integrations import wav
+from valence_integrations._audio import wav
 from valence_integrations.cli.app import app
 from valence_integrations.sandbox import Sandbox
 

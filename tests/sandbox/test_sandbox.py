@@ -172,7 +172,7 @@ answer = requests.post(
 )
 first = time.perf_counter() - begun
 assert answer.status_code == 200, answer.text
-assert not {"scipy.signal", "valence_integrations.engine", "valence_integrations.audio"} & set(sys.modules)
+assert not {"scipy.signal", "valence_integrations.engine", "valence_integrations._audio.clip"} & set(sys.modules)
 print(started, first)
 sandbox.stop()
 """

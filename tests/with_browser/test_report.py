@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from valence_integrations import EmotionPrediction, EmotionSegment, Settings, errors
-from valence_integrations._palette import COLORS
+from valence_integrations._html.palette import COLORS
 from valence_integrations.report import write_report
 
 from .browser import Browser, open_browser

@@ -12,9 +12,8 @@ from ray.exceptions import RayError
 
 from tests.conftest import clips
 from tests.with_ray.conftest import KEY, Nodes
-from valence_integrations import _ray_limiter
 from valence_integrations.errors import SettingsError
-from valence_integrations.ray import ValenceActor, annotate_ray_dataset
+from valence_integrations.ray import ValenceActor, _limiter, annotate_ray_dataset
 from valence_integrations.sandbox import Sandbox
 from valence_integrations.settings import Settings
 
@@ -32,7 +31,7 @@ def test_the_key_is_in_no_pickle_and_not_with_the_limiter(nodes: Nodes, sandbox:
     assert KEY.encode() not in cloudpickle.dumps(ds)
     settings = Settings(base_url=sandbox.url)
     assert KEY.encode() not in cloudpickle.dumps(settings)
-    limiter = _ray_limiter.limiter(settings)
+    limiter = _limiter.limiter(settings)
     assert ray.get(limiter.__ray_call__.remote(lambda _: os.environ["VALENCE_API_KEY"])) == ""
 
 

@@ -15,9 +15,8 @@ import ray
 
 from tests.conftest import clips
 from tests.with_ray.conftest import Nodes, processes
-from valence_integrations import _ray_limiter
-from valence_integrations.engine import account_of
-from valence_integrations.ray import annotate_ray_dataset
+from valence_integrations._cluster.server import account_of
+from valence_integrations.ray import _limiter, annotate_ray_dataset
 from valence_integrations.sandbox import Policy, Sandbox
 from valence_integrations.settings import Settings
 
@@ -42,12 +41,12 @@ def kill_a_worker(sandbox: Sandbox) -> None:
 
 
 def kill_the_limiter(sandbox: Sandbox) -> None:
-    for pid in processes("ray::Office"):
+    for pid in processes("ray::ClusterServer"):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_the_limiter_for_good(sandbox: Sandbox) -> None:
-    ray.kill(_ray_limiter.limiter(Settings(base_url=sandbox.url)), no_restart=True)
+    ray.kill(_limiter.limiter(Settings(base_url=sandbox.url)), no_restart=True)
 
 
 def kill_nothing(sandbox: Sandbox) -> None:
@@ -82,10 +81,10 @@ def test_limits_hold_over_all_nodes(
 
 
 def test_the_next_job_finds_the_same_limiter(nodes: Nodes, sandbox: Sandbox) -> None:
-    limiter = _ray_limiter.limiter(Settings(base_url=sandbox.url))
-    assert limiter == _ray_limiter.limiter(Settings(base_url=sandbox.url, concurrency=2))
+    limiter = _limiter.limiter(Settings(base_url=sandbox.url))
+    assert limiter == _limiter.limiter(Settings(base_url=sandbox.url, concurrency=2))
     named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     (name,) = [name for name in named if name.startswith(account_of(Settings(base_url=sandbox.url)))]
-    assert ray.get_actor(name, _ray_limiter.NAMESPACE) == limiter
+    assert ray.get_actor(name, _limiter.NAMESPACE) == limiter
     node = ray.get(limiter.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
     assert {"node:__internal_head__"} <= next(n["Resources"].keys() for n in ray.nodes() if n["NodeID"] == node)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import PAGES, needs, run, surroundings
-from valence_integrations import _transformers_registered
+from valence_integrations.transformers import _registered
 
 __all__ = ["surroundings"]
 
@@ -19,6 +19,6 @@ def test_python_of_a_page_runs(page: Path) -> None:
 
 
 def test_docstrings_run() -> None:
-    results = doctest.testmod(_transformers_registered, optionflags=doctest.NORMALIZE_WHITESPACE)
+    results = doctest.testmod(_registered, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.failed == 0
     assert results.attempted >= 8

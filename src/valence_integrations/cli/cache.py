@@ -8,10 +8,11 @@ from pathlib import Path
 
 import typer
 
-from valence_integrations.cache import ResultCache, state_directory
+from valence_integrations._format import size
+from valence_integrations._store.cache import ResultCache, state_directory
 from valence_integrations.cli.outputs import appearing
 from valence_integrations.cli.service import SANDBOX
-from valence_integrations.cli.terminal import ExitCode, one_line, say, size
+from valence_integrations.cli.terminal import ExitCode, one_line, say
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import Settings
 

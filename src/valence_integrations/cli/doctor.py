@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from valence_integrations import __version__, errors
-from valence_integrations.cache import ResultCache, state_directory
-from valence_integrations.cli.terminal import ExitCode, in_options, one_line, size
+from valence_integrations._format import size
+from valence_integrations._service.transport import Transport
+from valence_integrations._store.cache import ResultCache, state_directory
+from valence_integrations.cli.terminal import ExitCode, in_options, one_line
 from valence_integrations.settings import Settings
-from valence_integrations.transport import Transport
 
 __all__ = ["doctor"]
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from valence_integrations._format import span
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.service import service
 from valence_integrations.cli.terminal import ExitCode, in_options, one_line
 from valence_integrations.engine import Engine, Estimate
-from valence_integrations.engine._estimate import span
 from valence_integrations.errors import SettingsError
 
 __all__ = ["estimate"]
 
 #: Unreadable items that are told one by one.
-_TOLD = 20
+_MAX_LISTED = 20
 
 
 def estimate(paths: Sequence[str], *, audio_column: str | None, sandbox: bool, as_json: bool, **given: Any) -> ExitCode:
@@ -72,8 +72,8 @@ def _as_table(found: Estimate) -> str:
         )
     if found.unreadable:
         lines.append("unreadable:")
-        lines += [f"  {one_line(in_options(str(error)))}" for error in list(found.unreadable.values())[:_TOLD]]
-    if (more := len(found.unreadable) - _TOLD) > 0:
+        lines += [f"  {one_line(in_options(str(error)))}" for error in list(found.unreadable.values())[:_MAX_LISTED]]
+    if (more := len(found.unreadable) - _MAX_LISTED) > 0:
         lines.append(f"  and {more:,} more; --json names them all")
     return "\n".join(lines) + "\n"
 

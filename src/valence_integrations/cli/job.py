@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from valence_integrations import errors
+from valence_integrations._format import counted, span
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.outputs import Output, Pair
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.terminal import counted, in_options, one_line, say
+from valence_integrations.cli.terminal import in_options, one_line, say
 from valence_integrations.engine import Engine
-from valence_integrations.engine._estimate import span
 
 __all__ = ["Job"]
 
@@ -23,7 +23,7 @@ __all__ = ["Job"]
 _AHEAD = 32
 
 #: Failures that are told one by one.
-_TOLD = 10
+_MAX_LISTED = 10
 
 #: What an item fails with if the service, and not the item, is in trouble.
 _OUTAGES = (errors.NetworkError, errors.ServerError, errors.ReadTimeoutError, errors.RateLimitError)
@@ -110,9 +110,9 @@ class Job:
         """Say what failed, and what to do."""
         if self.failures:
             say(f"{counted(len(self.failures), 'item')} of {self.total:,} failed:")
-        for _, error in self.failures[:_TOLD]:
+        for _, error in self.failures[:_MAX_LISTED]:
             say(f"  {one_line(in_options(str(error)))}")
-        if (more := len(self.failures) - _TOLD) > 0:
+        if (more := len(self.failures) - _MAX_LISTED) > 0:
             say(f"  and {more:,} more: --json names them all")
 
     def summary(self, output: str) -> str:

@@ -171,7 +171,7 @@ class ParquetOutput(_Table):
         """Learn the types, of which a Parquet file must know all at its beginning."""
         import pyarrow as pa
 
-        from valence_integrations._datasets_columns import Columns
+        from valence_integrations._arrow.columns import Columns
 
         schema = inputs.schema()
         # A column without any value has no type that Parquet knows.

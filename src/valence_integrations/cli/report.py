@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from valence_integrations._audio.routing import MIN_SECONDS
 from valence_integrations.cli.audiofolder import METADATA
 from valence_integrations.cli.outputs import PREFIX
 from valence_integrations.cli.rows import Row
@@ -16,7 +17,6 @@ from valence_integrations.cli.terminal import ExitCode, one_line, say
 from valence_integrations.errors import ItemError, SettingsError
 from valence_integrations.report import write_report
 from valence_integrations.results import EmotionPrediction, EmotionSegment
-from valence_integrations.routing import MIN_SECONDS
 
 __all__ = ["read_output", "report"]
 

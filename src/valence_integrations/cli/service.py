@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from valence_integrations.cache import state_directory
+from valence_integrations._store.cache import state_directory
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import Settings
 

@@ -15,7 +15,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from valence_integrations import errors
 
-__all__ = ["Command", "ExitCode", "Group", "counted", "in_options", "one_line", "say", "size"]
+__all__ = [
+    "Command",
+    "ExitCode",
+    "Group",
+    "in_options",
+    "one_line",
+    "say",
+]
 
 
 class ExitCode(IntEnum):
@@ -62,19 +69,6 @@ def in_options(text: str) -> str:
     for setting, option in _OPTIONS:
         text = setting.sub(option, text)
     return text
-
-
-def counted(number: int, thing: str) -> str:
-    """Write how many there are of a thing."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def size(number: float) -> str:
-    """Write a number of bytes for people."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= least:
-            return f"{number / least:,.1f} {unit}"
-    return f"{number} bytes"
 
 
 def ended_with(error: BaseException) -> tuple[ExitCode, str]:

@@ -16,19 +16,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valence_integrations import wav
-from valence_integrations.asynch import KEPT_SECONDS
-from valence_integrations.audio import Clip, open_clip
-from valence_integrations.cache import cache_key
+from valence_integrations._audio import wav
+from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.open import open_clip
+from valence_integrations._audio.routing import MAX_BYTES, MAX_SECONDS, MIN_SECONDS, plan
+from valence_integrations._format import span
+from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._service.asynch import KEPT_SECONDS
+from valence_integrations._store.cache import cache_key
+from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._recipes import Recipe, file_digest, recipe_key
-from valence_integrations.engine._segments import Segmented, excerpts
-from valence_integrations.engine._workshop import Workshop
+from valence_integrations.engine._segmented import Segmented, excerpts
 from valence_integrations.errors import ItemError
-from valence_integrations.limits import Policy, Window
-from valence_integrations.routing import MAX_BYTES, MAX_SECONDS, MIN_SECONDS, plan
 from valence_integrations.settings import RateLimits, Settings
 
-__all__ = ["Estimate", "estimate", "least_seconds", "span"]
+__all__ = [
+    "Estimate",
+    "estimate",
+    "least_seconds",
+]
 
 #: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured), where only its header is read.
 _CHUNK_SECONDS = 14.0
@@ -39,7 +45,7 @@ _JSON_BYTES = 1_800_000
 #: Bytes of a digest that are kept: enough for no two of 10^12 items to agree by chance.
 _DIGEST_BYTES = 16
 
-_TOLD = 3
+_MAX_LISTED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +125,9 @@ class Estimate:
         lines = [f"{name:<14}{value:>{width}}".rstrip() for name, value in rows]
         if self.undecoded:
             lines.append(f"{self.undecoded:,} must be decoded to tell whether they are cached: taken as to be paid.")
-        lines += [f"item {index}: {error}" for index, error in islice(self.unreadable.items(), _TOLD)]
-        if len(self.unreadable) > _TOLD:
-            lines.append(f"and {len(self.unreadable) - _TOLD:,} more in .unreadable")
+        lines += [f"item {index}: {error}" for index, error in islice(self.unreadable.items(), _MAX_LISTED)]
+        if len(self.unreadable) > _MAX_LISTED:
+            lines.append(f"and {len(self.unreadable) - _MAX_LISTED:,} more in .unreadable")
         return "\n".join(lines)
 
 
@@ -142,10 +148,10 @@ class _Need(NamedTuple):
     sure: bool = True
 
 
-def estimate(items: Iterable[object], workshop: Workshop) -> Estimate:
+def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
     """Tell what a job will take, without a call."""
-    settings = workshop.settings
-    need_of = _Needs(settings, workshop)
+    settings = resources.settings
+    need_of = _Needs(settings, resources)
     counts: Counter[str] = Counter()
     unreadable: dict[int, ItemError] = {}
     seen: set[bytes] = set()
@@ -175,7 +181,7 @@ def estimate(items: Iterable[object], workshop: Workshop) -> Estimate:
         todo = [
             (key, call)
             for key, call in zip(keys, need.calls, strict=True)
-            if not (need.sure and _is_known(workshop, call))
+            if not (need.sure and _is_known(resources, call))
         ]
         counts["cached"] += not todo
         counts["undecoded"] += not need.sure
@@ -210,8 +216,9 @@ def least_seconds(calls: int, windows: Iterable[Window]) -> float:
 
     Examples
     --------
-    >>> from valence_integrations.engine._estimate import least_seconds, span
-    >>> from valence_integrations.limits import Policy
+    >>> from valence_integrations.engine._estimate import least_seconds
+    >>> from valence_integrations._format import span
+    >>> from valence_integrations._limits.policy import Policy
     >>> from valence_integrations.settings import RateLimits
     >>> span(least_seconds(100_000, Policy.of(RateLimits()).windows))
     '9 d 9 h 9 min 9 s'
@@ -231,23 +238,6 @@ def least_seconds(calls: int, windows: Iterable[Window]) -> float:
     return seconds
 
 
-def span(seconds: float, units: int = 4) -> str:
-    """Write a time for people, with its `units` largest units.
-
-    Examples
-    --------
-    >>> from valence_integrations.engine._estimate import span
-    >>> span(97_385), span(97_385, 2)
-    ('1 d 3 h 3 min 5 s', '1 d 3 h')
-    """
-    left, parts = round(seconds), []
-    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if left >= length:
-            parts.append(f"{left // length} {name}")
-            left %= length
-    return " ".join(parts[:units]) or "0 s"
-
-
 class _Needs:
     """Tells what a clip needs.
 
@@ -256,10 +246,10 @@ class _Needs:
     Otherwise they come from the header, and the bytes of the file stand for the item.
     """
 
-    def __init__(self, settings: Settings, workshop: Workshop) -> None:
+    def __init__(self, settings: Settings, resources: ProcessResources) -> None:
         self._settings = settings
-        self._cache = workshop.cache
-        self._envelope = sum(map(len, workshop.discrete.body(b""))) if settings.payload == "multipart" else None
+        self._cache = resources.cache
+        self._envelope = sum(map(len, resources.discrete.body(b""))) if settings.payload == "multipart" else None
 
     def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
         if segmented is not None:
@@ -344,9 +334,9 @@ def _sampled(clip: Clip) -> Clip | None:
         return replace(clip, ready=False, source=np.frombuffer(file.readframes(clip.frames), "<i2"))
 
 
-def _is_known(workshop: Workshop, call: _Call) -> bool:
+def _is_known(resources: ProcessResources, call: _Call) -> bool:
     """Whether a call is not to be paid."""
-    cache, settings = workshop.cache, workshop.settings
+    cache, settings = resources.cache, resources.settings
     if cache is None:
         return False
     if cache.get(cache_key(settings, call.api, call.digest)) is not None:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["settle", "when_all"]
+__all__ = ["complete", "when_all"]
 
 T = TypeVar("T")
 
 
-def settle(future: Future[T], work: Callable[[], T]) -> None:
+def complete(future: Future[T], work: Callable[[], T]) -> None:
     """Give a future its result, or the reason why there is none."""
     try:
         future.set_result(work())

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from valence_integrations.engine._estimate import least_seconds, span
-from valence_integrations.engine._job import Outcome
+from valence_integrations._format import span
+from valence_integrations._limits.policy import Window
+from valence_integrations.engine._estimate import least_seconds
+from valence_integrations.engine._job import PredictionFuture
 from valence_integrations.engine._stats import Stats
-from valence_integrations.limits import Window
 
 __all__ = ["Progress"]
 
@@ -131,7 +132,7 @@ class Progress:
         but = f" (but for {unanswered} calls that were still under way)" if unanswered else ""
         return f"{message}what is paid is in the cache{but}, so running the same again goes on from there."
 
-    def watch(self, outcome: Outcome) -> Outcome:
+    def watch(self, outcome: PredictionFuture) -> PredictionFuture:
         """Count an item when it is done."""
         with self._changed:
             self._open += 1
@@ -150,7 +151,7 @@ class Progress:
                 self._bar.close()
                 self._bar = None
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: PredictionFuture) -> None:
         prediction = None if outcome.cancelled() or outcome.exception() else outcome.result()
         with self._changed:
             self._open -= 1

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from valence_integrations.audio import Clip
-from valence_integrations.cache import cache_key
-from valence_integrations.routing import MAX_SECONDS, Plan
+from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.routing import MAX_SECONDS, Plan
+from valence_integrations._store.cache import cache_key
 from valence_integrations.settings import Settings
 
 __all__ = ["Recipe", "Sent", "file_digest", "recipe_key"]

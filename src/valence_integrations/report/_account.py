@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 
-from valence_integrations._html import Html, tag
-from valence_integrations._pictures import clock
+from valence_integrations._format import clock
+from valence_integrations._html.tag import Html, tag
 from valence_integrations.report._summary import Summary, Way
 from valence_integrations.report._table import folded, item_cell, more, table
 from valence_integrations.settings import Settings

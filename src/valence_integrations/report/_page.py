@@ -7,8 +7,8 @@ from datetime import datetime
 from importlib.resources import files
 from urllib.parse import urlsplit
 
-from valence_integrations._html import Html, tag
-from valence_integrations._pictures import clock
+from valence_integrations._format import clock
+from valence_integrations._html.tag import Html, tag
 from valence_integrations._version import __version__
 from valence_integrations.report import _account, _sections
 from valence_integrations.report._summary import Summary

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from valence_integrations._html import Html, tag
-from valence_integrations._pictures import NO_EMOTION, Cell, clock, coarser, legend, merged, paint, said, strip, swatch
+from valence_integrations._format import clock, percent
+from valence_integrations._html.pictures import NO_EMOTION, Cell, downsample, legend, merged, paint, said, strip, swatch
+from valence_integrations._html.tag import Html, tag
 from valence_integrations.report._summary import BINS, MOST_STRIPS, Failures, Summary
-from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, percent, table, tail
+from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, table, tail
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import Settings
 
@@ -125,7 +126,7 @@ def timelines(summary: Summary) -> Html | None:
 
 
 def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
-    pieces = coarser(stretches, most)
+    pieces = downsample(stretches, most)
     end = pieces[-1].end
     fine = (
         f" The shortest of its {len(stretches):,} stretches are in your results only." if len(stretches) > most else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from valence_integrations._html import Html, tag
-from valence_integrations._pictures import bar
+from valence_integrations._html.pictures import bar
+from valence_integrations._html.tag import Html, tag
 
-__all__ = ["bar_cell", "folded", "item_cell", "message_cell", "more", "percent", "table", "tail"]
+__all__ = ["bar_cell", "folded", "item_cell", "message_cell", "more", "table", "tail"]
 
 #: Longest text in a cell, in characters: names and messages come from elsewhere.
 _LONGEST = 240
@@ -94,13 +94,3 @@ def message_cell(message: str) -> str:
 def bar_cell(share: float, emotion: str | None, number: str) -> Html:
     """Make a bar with its number beside it."""
     return tag("span", tag("span", bar(share, emotion), class_="bar"), tag("span", number), class_="bar-cell")
-
-
-def percent(part: float, whole: float) -> str:
-    """Share of a whole; a part is never 0%, nor all."""
-    if not whole:
-        return "—"
-    share = part / whole
-    if 0 < share < 0.001:
-        return "< 0.1%"
-    return f"{min(share, 0.999) if share < 1 else 1:.1%}"

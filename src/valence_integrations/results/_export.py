@@ -15,12 +15,44 @@ if TYPE_CHECKING:
 
     from valence_integrations.results import EmotionPrediction, EmotionSegment
 
+__all__ = ["rttm", "textgrid", "to_frame"]
+
 #: A stretch of a tier: start and end in seconds, and its text.
 Interval = tuple[float, float, str]
 
 
-def frame(predictions: Iterable[tuple[str | os.PathLike[str], EmotionPrediction]]) -> pd.DataFrame:
-    """Make a table with the index of audformat: file, start, end."""
+def to_frame(predictions: Iterable[tuple[str | os.PathLike[str], EmotionPrediction]]) -> pd.DataFrame:
+    """Return the segments of many items as one table that audformat and audinterface understand.
+
+    Parameters
+    ----------
+    predictions : iterable of (str or path, EmotionPrediction)
+        Items by name, such as ``zip(paths, predictions)``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each segment, with the columns ``emotion``, ``confidence`` and one for each emotion's score (NaN if
+        a segment has none); indexed by ``file``, ``start`` and ``end``, the times as timedeltas, as in
+        ``audformat.segmented_index``. An item without segments has one empty row for the whole of it, whose end is
+        NaT if its duration is not known.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without pandas, which the extra ``report`` brings.
+
+    Examples
+    --------
+    >>> from valence_integrations import EmotionPrediction, EmotionSegment
+    >>> from valence_integrations.results import to_frame
+    >>> happy = EmotionPrediction.from_segments([EmotionSegment(0.0, 6.0, "happy", 0.78, {"happy": 0.78, "sad": 0.1})])
+    >>> table = to_frame([("a.wav", happy), ("missing.wav", EmotionPrediction())])
+    >>> table.index.names, table.columns.to_list()
+    (FrozenList(['file', 'start', 'end']), ['emotion', 'confidence', 'happy', 'sad'])
+    >>> table["confidence"].to_list()
+    [0.78, nan]
+    """
     try:
         import pandas as pd
     except ImportError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from valence_integrations._html import Html, tag
-from valence_integrations._pictures import bar, clock, coarser, legend, merged, strip, sure
+from valence_integrations._format import clock
+from valence_integrations._html.pictures import bar, downsample, legend, merged, strip, sure
+from valence_integrations._html.tag import Html, tag
 
 if TYPE_CHECKING:
     from valence_integrations.results import EmotionPrediction
@@ -20,7 +21,7 @@ _CELL = "padding:.1em .7em .1em 0;text-align:left;border:0;background:none;font-
 
 def picture(prediction: EmotionPrediction) -> Html:
     """Draw the scores of a short item, or the timeline of a long one."""
-    pieces = coarser(merged(prediction.segments), _PIECES) if len(prediction.segments) > 1 else []
+    pieces = downsample(merged(prediction.segments), _PIECES) if len(prediction.segments) > 1 else []
     return tag(
         "div",
         tag("div", tag("strong", _headline(prediction)), tag("span", _details(prediction), style="opacity:.8")),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from valence_integrations._palette import color
-from valence_integrations._pictures import NO_EMOTION, sure
-from valence_integrations.audio import Clip, open_clip
+from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.open import open_clip
+from valence_integrations._html.palette import color
+from valence_integrations._html.pictures import NO_EMOTION, sure
 from valence_integrations.errors import MissingDependencyError
 
 if TYPE_CHECKING:

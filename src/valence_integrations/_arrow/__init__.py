@@ -1,0 +1,1 @@
+"""Emotions as typed Arrow columns, and rows of tables: shared by datasets, Ray and the command line."""

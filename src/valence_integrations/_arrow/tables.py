@@ -1,0 +1,62 @@
+"""Tables of Arrow: from DataFrames, their audio column as items, and with new columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from valence_integrations.errors import SettingsError
+
+__all__ = ["check_column", "items_of", "joined", "table_of"]
+
+#: Where else a column may be named.
+_REMEDY = 'ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
+
+
+def check_column(name: str, names: Iterable[str], holds: str = "audio", remedy: str = _REMEDY) -> None:
+    """Raise unless `name` is one of `names`; `remedy` says where to name another, and has ``{holds}`` in it."""
+    names = list(names)
+    if name not in names:
+        raise SettingsError(
+            f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}. Name the one that holds the "
+            f"{holds}: {remedy.format(holds=holds)}"
+        )
+
+
+def table_of(rows: Any) -> pa.Table | None:
+    if isinstance(rows, pa.Table):
+        return rows
+    if hasattr(rows, "iloc") and hasattr(rows, "columns"):
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    if hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
+        # Taken row by row: before polars 2, the structs of a slice go into arrow with the wrong length.
+        return rows[np.arange(len(rows))].to_arrow()
+    return None
+
+
+def items_of(column: Any) -> list[Any]:
+    """Values of an arrow column, without copying what is large."""
+    return [_item(value) for value in column]
+
+
+def _item(value: Any) -> Any:
+    """A scalar; the engine makes it Python's where it is needed, but a list of numbers is faster as an array."""
+    samples = value.values if isinstance(value, (pa.ListScalar, pa.LargeListScalar)) else None
+    if samples is not None and (pa.types.is_floating(samples.type) or pa.types.is_integer(samples.type)):
+        return samples.to_numpy(zero_copy_only=False)
+    return value
+
+
+def joined(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
+    """The table with the columns, in the place of those that have their names."""
+    if not table.column_names:
+        return pa.table(columns)
+    for name, column in columns.items():
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, column)
+        else:
+            table = table.append_column(name, column)
+    return table

@@ -1,0 +1,122 @@
+"""Waveforms in memory: which shapes and types are accepted, and how they become mono samples."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from valence_integrations.errors import UnreadableAudioError
+
+__all__ = [
+    "FORMS",
+    "Float32",
+    "Int16",
+    "checked_rate",
+    "frames_first",
+    "mix_down",
+    "samples_of",
+    "to_float",
+    "to_int16",
+]
+
+Int16: TypeAlias = npt.NDArray[np.int16]
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+#: Below this, in Hz, there is no speech to hear: the rate is a mistake.
+_LOWEST_RATE = 1_000
+
+
+#: More channels than this are taken for frames when the layout of a 2-D waveform is told apart.
+_MAX_CHANNELS = 32
+
+
+FORMS = (
+    "a path, the bytes of a file, a file object, a waveform, (waveform, sampling_rate), "
+    '{"array", "sampling_rate"} or {"bytes", "path"}'
+)
+
+
+def samples_of(waveform: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.asarray(waveform)
+    if array.dtype == object:
+        array = array.astype(np.float64)
+    if array.dtype in (np.int64, np.uint64) and array.size:
+        array = _narrowed(array)
+    if array.dtype.kind not in "iuf":
+        raise UnreadableAudioError(f"samples must be numbers, not {array.dtype}; give {FORMS}.")
+    return array
+
+
+def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """64-bit integers, as lists of Python numbers become: no audio has that width, so the values tell it."""
+    peak = max(-int(array.min()), int(array.max()))
+    for width in (np.int16, np.int32):
+        limits = np.iinfo(width)
+        if peak <= -limits.min:
+            narrowed: npt.NDArray[Any] = np.clip(array, limits.min, limits.max).astype(width)
+            return narrowed
+    raise UnreadableAudioError("its values do not fit in 32 bits; scale it to float between -1 and 1.")
+
+
+def checked_rate(sampling_rate: Any) -> int:
+    try:
+        rate = int(sampling_rate)
+        if rate == sampling_rate and rate >= _LOWEST_RATE:
+            return rate
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UnreadableAudioError(
+        f"its sampling_rate must be a whole number of Hz, {_LOWEST_RATE} at least, not {sampling_rate!r}."
+    )
+
+
+def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Tell (frames, channels) and (channels, frames) apart: the channels are the few."""
+    if array.ndim == 1:
+        return array
+    if array.ndim != 2:
+        raise UnreadableAudioError("a waveform has one dimension, or two with its channels.")
+    first, second = array.shape
+    if 1 in (first, second):
+        return array.reshape(-1)
+    if first <= _MAX_CHANNELS < second:
+        return array.T
+    if second <= _MAX_CHANNELS < first:
+        return array
+    raise UnreadableAudioError(
+        "which axis holds the channels is ambiguous; mix it down to one dimension, or give one channel."
+    )
+
+
+def to_float(array: npt.NDArray[Any]) -> Float32:
+    """Samples between -1 and 1. A float waveform beyond that is scaled down as a whole, not clipped."""
+    if array.dtype.kind == "u":
+        middle = float(2 ** (8 * array.itemsize - 1))
+        return ((array.astype(np.float64) - middle) / middle).astype(np.float32)
+    if array.dtype.kind == "i":
+        return (array / float(2 ** (8 * array.itemsize - 1))).astype(np.float32)
+    peak = float(np.max(np.abs(array)))
+    if not math.isfinite(peak):
+        raise UnreadableAudioError("it has samples that are NaN or infinite; replace or drop them.")
+    return (array / peak if peak > 1.0 else array).astype(np.float32)
+
+
+def mix_down(block: Float32) -> Float32:
+    """Mean of the channels; a matrix product is ten times as fast as ``mean``."""
+    if block.ndim == 1:
+        return block
+    channels = block.shape[1]
+    if channels == 1:
+        return block[:, 0]
+    return block @ np.full(channels, 1.0 / channels, dtype=np.float32)
+
+
+def to_int16(block: Float32) -> Int16:
+    scaled = np.rint(block * np.float32(32768))
+    if not np.isfinite(scaled).all():
+        raise UnreadableAudioError("it has samples that are NaN or infinite; replace or drop them.")
+    pcm: Int16 = np.clip(scaled, -32768, 32767).astype(np.int16)
+    return pcm

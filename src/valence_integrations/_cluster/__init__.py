@@ -1,0 +1,1 @@
+"""What machines share: permits and answers, served by one process of a cluster to the others."""

@@ -1,0 +1,53 @@
+"""How numbers, spans of time, sizes and counts are written for people."""
+
+from __future__ import annotations
+
+__all__ = ["clock", "counted", "percent", "size", "span"]
+
+
+def span(seconds: float, units: int = 4) -> str:
+    """Write a time for people, with its `units` largest units.
+
+    Examples
+    --------
+    >>> from valence_integrations._format import span
+    >>> span(97_385), span(97_385, 2)
+    ('1 d 3 h 3 min 5 s', '1 d 3 h')
+    """
+    left, parts = round(seconds), []
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if left >= length:
+            parts.append(f"{left // length} {name}")
+            left %= length
+    return " ".join(parts[:units]) or "0 s"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write how many there are of a thing."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def size(number: float) -> str:
+    """Write a number of bytes for people."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= least:
+            return f"{number / least:,.1f} {unit}"
+    return f"{number} bytes"
+
+
+def percent(part: float, whole: float) -> str:
+    """Share of a whole; a part is never 0%, nor all."""
+    if not whole:
+        return "—"
+    share = part / whole
+    if 0 < share < 0.001:
+        return "< 0.1%"
+    return f"{min(share, 0.999) if share < 1 else 1:.1%}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: 0:05, 1:02:03; with a tenth where it is not whole."""
+    tenths = round(seconds * 10)
+    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
+    told = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
+    return f"{hours}:{minutes:02}:{told}" if hours else f"{minutes}:{told}"

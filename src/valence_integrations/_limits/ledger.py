@@ -1,0 +1,222 @@
+"""The file that all processes with the same account share: starts, permits that are out, and a hold after a 429."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from valence_integrations._limits.policy import Window
+from valence_integrations._store.sqlite import ELSEWHERE, LEASE_SECONDS, close_in, connect, is_alive
+
+__all__ = ["LOOK_AGAIN_SECONDS", "MAX_HOLD_SECONDS", "Ledger", "Permits", "ledger_path"]
+
+#: A Retry-After above this is not waited for.
+MAX_HOLD_SECONDS = 120.0
+
+#: A permit is given this long before its start, so that its thread can sleep until then exactly.
+_AHEAD_SECONDS = 0.5
+
+#: Waits end after this to look whether the job was stopped; and those for another process's permit after that.
+LOOK_AGAIN_SECONDS = 0.5
+_OTHERS_SECONDS = 0.01
+
+#: A permit that is out for longer belonged to a process that hangs, or whose number another process has now.
+_HUNG_SECONDS = 600.0
+
+#: More permits than this are not out at once, of which each may come back unused: so many starts are kept beyond those
+#: that the windows look back on.
+_MAX_UNUSED = 1_000
+
+_APPLICATION_ID = 0x56414C4C
+_TABLES = """
+CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL);
+CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, pid INTEGER, until REAL);
+CREATE TABLE IF NOT EXISTS holds (until REAL)
+"""
+_STATE = """
+SELECT (SELECT coalesce(max(until), 0) FROM holds), (SELECT count(*) FROM leases), coalesce(max(number), 0),
+       coalesce((SELECT at FROM starts ORDER BY number DESC LIMIT 1), 0) FROM starts
+"""
+
+
+class Ledger:
+    """What all processes with the same key and host share: starts, permits that are out, and a hold.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None for one that no other process sees.
+    clock : callable, optional
+        Seconds that all processes, and a process after a restart, agree on.
+    elsewhere : bool, default=False
+        Whether the permits are for other machines. Whether a holder there is alive, nobody here can see: a permit
+        lasts for `LEASE_SECONDS`, unless it is renewed.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, elsewhere: bool = False) -> None:
+        self.clock = clock
+        self._holder = ELSEWHERE if elsewhere else os.getpid()
+        self._lock = threading.Lock()
+        self._connection = self._opened(path)
+        weakref.finalize(self, close_in, os.getpid(), self._connection)
+        if elsewhere:
+            # Its predecessor may be gone for a while, and its holders could not renew anything.
+            self._connection.execute(
+                "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, ELSEWHERE)
+            )
+
+    def take(
+        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+    ) -> tuple[int, float]:
+        """Take a permit, if one can start soon.
+
+        Parameters
+        ----------
+        windows : tuple of Window
+            The policy.
+        concurrency : int
+            Permits out at once.
+        longer : callable
+            The length that a window is given, for its length by the policy.
+
+        Returns
+        -------
+        (int, float)
+            Number of the permit and when it starts; or 0, and seconds after which to ask again.
+        """
+        with self._transaction() as run:
+            now = self.clock()
+            held, out, number, last = run(_STATE).fetchone()
+            if held > now:
+                return 0, min(held - now, MAX_HOLD_SECONDS)
+            if out >= concurrency and (wait := self._reclaim(run, concurrency, now)):
+                return 0, wait
+            if last > now + 2 * _AHEAD_SECONDS:  # the clock went back
+                run("UPDATE starts SET at = ? WHERE at > ?", (now, now))
+                last = now
+            start = max(now, last)
+            for window in windows:
+                start = max(start, self._earliest(run, window, number, now, longer(window.seconds)))
+            if start - now > _AHEAD_SECONDS:
+                return 0, start - now - _AHEAD_SECONDS
+            if windows:
+                run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
+                kept = max(window.count for window in windows) + _MAX_UNUSED
+                run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
+            # A number never comes back, so that to say twice that a permit is given back does no harm.
+            permit = 1 + secrets.randbits(62)
+            lasts = LEASE_SECONDS if self._holder == ELSEWHERE else _HUNG_SECONDS
+            run("INSERT INTO leases (id, pid, until) VALUES (?, ?, ?)", (permit, self._holder, start + lasts))
+            return permit, start
+
+    def give_back(self, permit: int, unused: float | None = None) -> None:
+        """Say that a permit's call has ended or, with the permit's start, that it was not made: another then may."""
+        with self._lock:
+            was_out = self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
+        if not was_out or unused is None:
+            return
+        with self._transaction() as run:
+            (number,) = run("SELECT max(number) FROM starts WHERE at = ?", (unused,)).fetchone()
+            if number is not None:
+                # The others keep their times, which are no closer to each other without this one.
+                run("DELETE FROM starts WHERE number = ?", (number,))
+                run("UPDATE starts SET number = number - 1 WHERE number > ?", (number,))
+
+    def renew(self, permits: Iterable[int]) -> None:
+        """Say that permits are still in use elsewhere."""
+        until = self.clock() + LEASE_SECONDS
+        with self._transaction() as run:
+            for permit in permits:
+                run("UPDATE leases SET until = ? WHERE id = ?", (until, permit))
+
+    def hold(self, seconds: float) -> bool:
+        """Give out no permit for a while; return whether nobody had said so before."""
+        now = self.clock()
+        with self._transaction() as run:
+            (held,) = run("SELECT coalesce(max(until), 0) FROM holds").fetchone()
+            if now + seconds > held:
+                run("DELETE FROM holds")
+                run("INSERT INTO holds VALUES (?)", (now + seconds,))
+            return bool(held <= now)
+
+    def started(self, seconds: float) -> int:
+        """Count the permits that started in the last so many seconds."""
+        with self._transaction() as run:
+            (count,) = run("SELECT count(*) FROM starts WHERE at > ?", (self.clock() - seconds,)).fetchone()
+            return int(count)
+
+    @staticmethod
+    def _earliest(run: Callable[..., sqlite3.Cursor], window: Window, number: int, now: float, seconds: float) -> float:
+        count = window.count - (window.others if now < window.others_until else 0)
+        if count <= 0:
+            return window.others_until
+        row = run("SELECT at FROM starts WHERE number = ?", (number + 1 - count,)).fetchone()
+        return float(row[0]) + seconds if row else 0.0
+
+    def _reclaim(self, run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
+        """Take back the permits of processes that are gone; return 0 if one is free now, else when to look again."""
+        run("DELETE FROM leases WHERE until < ?", (now,))
+        pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {self._holder}
+        for pid in pids:
+            if not is_alive(pid):
+                run("DELETE FROM leases WHERE pid = ?", (pid,))
+        (left,) = run("SELECT count(*) FROM leases").fetchone()
+        if left < concurrency:
+            return 0.0
+        # Only those whom this process gives permits to tell when they give one back.
+        return _OTHERS_SECONDS if pids else LOOK_AGAIN_SECONDS
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.execute
+            finally:
+                self._connection.execute("COMMIT")
+
+    def _opened(self, path: Path | None) -> sqlite3.Connection:
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            return connect(path, _APPLICATION_ID, _TABLES, "OFF")
+        except (sqlite3.Error, OSError) as error:
+            warnings.warn(
+                f"{path} cannot be used ({error}): other processes do not see the calls of this one, and together "
+                "they can exceed the account's limits. Set VALENCE_CACHE_DIR to a directory that can be written.",
+                stacklevel=2,
+            )
+            return connect(None, _APPLICATION_ID, _TABLES, "OFF")
+
+
+class Permits(Protocol):
+    """A `Ledger`, wherever it is."""
+
+    @property
+    def clock(self) -> Callable[[], float]: ...
+
+    def take(
+        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+    ) -> tuple[int, float]: ...
+
+    def give_back(self, permit: int, unused: float | None = None) -> None: ...
+
+    def hold(self, seconds: float) -> bool: ...
+
+    def started(self, seconds: float) -> int: ...
+
+
+def ledger_path(directory: Path, base_url: str, api_key: str) -> Path:
+    """File of an account; its name tells neither key nor host."""
+    account = hashlib.blake2b(f"{base_url}\n{api_key}".encode(), digest_size=8).hexdigest()
+    return directory / f"limits-{account}.sqlite3"

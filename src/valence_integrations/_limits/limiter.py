@@ -1,0 +1,160 @@
+"""Turns: which thread of this process has the next permit, and how long the windows are in truth."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from valence_integrations._limits.ledger import LOOK_AGAIN_SECONDS, MAX_HOLD_SECONDS, Permits
+from valence_integrations._limits.policy import Policy
+from valence_integrations.settings import DEFAULT_CONCURRENCY
+
+__all__ = ["Limiter", "StoppedError"]
+
+_log = logging.getLogger("valence_integrations")
+
+#: Each window is longer than the policy's by this, and by twice the jitter seen: calls reach the service later than
+#: they start, and not all by the same. Exact windows drew 16 % of 429s, lengthened ones 0 to 0.9 % (measured).
+_MARGIN_SECONDS = 0.05
+_FIRST_JITTER_SECONDS, _MAX_JITTER_SECONDS = 0.05, 0.25
+
+#: After a 429 the windows of up to a minute are longer by this factor, until a hundred calls went without one.
+_STRETCH, _MAX_STRETCH, _CALM_CALLS = 1.2, 4.0, 100
+_STRETCHED_UP_TO_SECONDS = 60.0
+
+
+class StoppedError(Exception):
+    """The job was stopped while a call waited for its turn."""
+
+
+class Limiter:
+    """Gives out permits, one a call, first come first served.
+
+    Parameters
+    ----------
+    ledger : Permits
+        What other processes know too.
+    policy : Policy
+        Windows and concurrency.
+    concurrency : int, optional
+        Permits out at once, if not by the policy.
+    refresh : callable, optional
+        Asks for the policy anew, after a 429; None if it cannot be told.
+
+    Attributes
+    ----------
+    concurrency : int
+        Permits out at once.
+    windows : tuple of Window
+        The policy, as it is known.
+    """
+
+    def __init__(
+        self,
+        ledger: Permits,
+        policy: Policy,
+        concurrency: int | None = None,
+        refresh: Callable[[], Policy | None] = lambda: None,
+    ) -> None:
+        self.concurrency = concurrency or policy.concurrency or DEFAULT_CONCURRENCY
+        self.clock = ledger.clock
+        self.windows = policy.windows
+        self._ledger = ledger
+        self._refresh = refresh
+        self._queue: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+        self._out = 0
+        self._jitter = _FIRST_JITTER_SECONDS
+        self._stretch = 1.0
+        self._calm = 0
+
+    @property
+    def waiting(self) -> int:
+        """Threads of this process that wait for a permit."""
+        return len(self._queue)
+
+    @contextmanager
+    def permit(self, stopped: Callable[[], bool]) -> Iterator[float]:
+        """Wait for a permit, and hold it for one call; gives the seconds that were waited.
+
+        Raises
+        ------
+        StoppedError
+            If `stopped` says so before the permit starts.
+        """
+        begun = self.clock()
+        permit, start = self._in_turn(stopped)
+        unused: float | None = start
+        try:
+            while (wait := start - self.clock()) > 0:
+                if stopped():
+                    raise StoppedError
+                time.sleep(min(wait, LOOK_AGAIN_SECONDS))
+            self._saw(self.clock() - start)
+            unused = None
+            yield self.clock() - begun
+        finally:
+            self._ledger.give_back(permit, unused)
+            with self._lock:
+                self._out -= 1
+            self._call_next()
+
+    def hold(self, seconds: float) -> float:
+        """Give out no permit for a while, after the service has asked for it; return how long, in seconds."""
+        seconds = min(seconds, MAX_HOLD_SECONDS)
+        if not self._ledger.hold(seconds):
+            return seconds
+        _log.warning("the service answered 429: all calls wait for %.1f s", seconds)
+        if self.windows:
+            self._stretch, self._calm = min(self._stretch * _STRETCH, _MAX_STRETCH), 0
+            policy = self._refresh()
+            if policy is not None:
+                self.windows = policy.windows
+        return seconds
+
+    def _in_turn(self, stopped: Callable[[], bool]) -> tuple[int, float]:
+        """Wait behind those who came before, then for the ledger."""
+        called = threading.Event()
+        permit = 0
+        with self._lock:
+            self._queue.append(called)
+            is_first = self._queue[0] is called
+        try:
+            if not is_first:
+                called.wait()
+            while not stopped():
+                called.clear()
+                when = LOOK_AGAIN_SECONDS
+                if self._out < self.concurrency:
+                    permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
+                    if permit:
+                        self._out += 1
+                        return permit, when
+                called.wait(min(when, LOOK_AGAIN_SECONDS))
+            raise StoppedError
+        finally:
+            with self._lock:
+                self._queue.popleft()
+            self._call_next(anyway=not permit)
+
+    def _call_next(self, *, anyway: bool = False) -> None:
+        """Let the first in the queue look again, if there can be a permit; it alone, as waking a thread is not free."""
+        with self._lock:
+            if self._queue and (anyway or self._out < self.concurrency):
+                self._queue[0].set()
+
+    def length_of(self, seconds: float) -> float:
+        """Length in seconds that a window of the policy is given."""
+        stretch = self._stretch if seconds <= _STRETCHED_UP_TO_SECONDS else 1.0
+        return seconds * stretch + _MARGIN_SECONDS + 2 * self._jitter
+
+    def _saw(self, lateness: float) -> None:
+        """Learn how exactly calls start."""
+        self._jitter = min(0.9 * self._jitter + 0.1 * max(lateness, 0.0), _MAX_JITTER_SECONDS)
+        self._calm += 1
+        if self._calm >= _CALM_CALLS and self._stretch > 1.0:
+            self._stretch, self._calm = max(self._stretch / _STRETCH, 1.0), 0

@@ -1,0 +1,1 @@
+"""The service: HTTP, the two APIs, their answers, and which failures are tried again."""

@@ -1,0 +1,248 @@
+"""The AsynchAPI: long items, uploaded by the vendor's SDK and polled together by a schedule of our own."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valence_integrations import errors
+from valence_integrations._audio.clip import Clip
+from valence_integrations._limits.ledger import MAX_HOLD_SECONDS
+from valence_integrations._service.sdk import sdk_client
+from valence_integrations._service.transport import Transport
+from valence_integrations.settings import Settings
+
+__all__ = ["KEPT_SECONDS", "AsynchClient", "Poller", "deadline_seconds", "temporary_wav"]
+
+#: Seconds from the upload to the first poll, the factor from one wait to the next, and the longest wait of ours.
+FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
+
+#: The service looks for new uploads every ~10 s, then takes 1 to 5 s for each minute of audio [SDK readme].
+#: A job is given up after twelve times the first, and four times the worst of the second.
+DEADLINE_BASE, DEADLINE_PER_MINUTE = 120.0, 20.0
+
+
+#: The service forgets everything after 24 hours [quickstart].
+KEPT_SECONDS = 24 * 3600.0
+
+
+def deadline_seconds(duration: float) -> float:
+    """Seconds until the job of an item of `duration` seconds is given up."""
+    return DEADLINE_BASE + DEADLINE_PER_MINUTE * duration / 60
+
+
+class AsynchClient:
+    """Calls the AsynchAPI through the vendor's SDK.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where, and the key.
+    transport : Transport
+        What sends it.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clients: dict[str, Any] = {}
+
+    def _sdk(self) -> Any:
+        """Make the SDK's client; before that, nothing may import ``valenceai``."""
+        key = self._settings.require_key()
+        if key not in self._clients:
+            self._clients[key] = sdk_client(self._transport, key, self._settings.base_url)
+        return self._clients[key].asynch
+
+    def upload(self, wav: Path) -> str:
+        """Upload a WAV file, once; return its request id.
+
+        Raises
+        ------
+        ValenceError
+            See `Transport.send`; `FileTooLargeError` also if the account's policy does not allow the file.
+        """
+        sdk = self._sdk()
+        from valenceai import FileSizeLimitExceededError, UploadError
+
+        try:
+            return str(sdk.upload(str(wav)))
+        except FileSizeLimitExceededError as error:
+            raise errors.FileTooLargeError(
+                f'{error}. Use long_audio="chunk", or cut it.',
+                max_size_mb=error.max_size_mb,
+                actual_size_mb=error.actual_size_mb,
+            ) from None
+        except UploadError as error:
+            (cause,) = error.args or (error,)
+            if isinstance(cause, errors.ValenceError):
+                raise cause from None
+            raise errors.NetworkError(f"a part of the upload failed: {cause!r}.") from None
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise errors.InvalidResponseError(f"the upload's answer cannot be understood: {error!r}.") from None
+
+    def poll(self, request_id: str) -> dict[str, Any] | None:
+        """Ask for a job's result, once; None while it is not there.
+
+        Raises
+        ------
+        AsynchFailedError
+            If the service gave it up.
+        ValenceError
+            See `Transport.send`.
+        """
+        sdk = self._sdk()
+        from valenceai import PredictionError
+
+        try:
+            result = sdk.emotions(request_id, max_attempts=1, interval_seconds=0)
+        except PredictionError as error:
+            # The SDK raises the same type for "failed" and "not ready", and tells them apart in the text only.
+            if "failed during processing" not in str(error):
+                return None
+            raise errors.AsynchFailedError(
+                f'the service could not process it (request {request_id}). Check the audio, or try long_audio="chunk".',
+                request_id=request_id,
+            ) from None
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise errors.InvalidResponseError(f"the status answer cannot be understood: {error!r}.") from None
+        return dict(result)
+
+
+@contextmanager
+def temporary_wav(clip: Clip) -> Iterator[Path]:
+    """Write a clip to a WAV file whose name tells nothing, and which is gone afterwards whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="valence-") as directory:
+        path = Path(directory) / "audio.wav"
+        clip.save(path)
+        yield path
+
+
+@dataclass(order=True)
+class Pending:
+    """A job that is waited for."""
+
+    due: float
+    number: int
+    request_id: str = field(compare=False)
+    deadline: float = field(compare=False)
+    wait: float = field(compare=False)
+    stopped: Callable[[], bool] = field(compare=False)
+    future: Future[dict[str, Any]] = field(default_factory=Future, compare=False)
+
+
+class Poller:
+    """Polls every pending job from one thread, which lives while there are any.
+
+    Parameters
+    ----------
+    poll : callable
+        Asks for one job's result; None while it is not there.
+    clock : callable, optional
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, poll: Callable[[str], dict[str, Any] | None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._poll = poll
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._pending: list[Pending] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(
+        self, request_id: str, duration: float, stopped: Callable[[], bool] = lambda: False
+    ) -> Future[dict[str, Any]]:
+        """Wait for a job: the future gets its result, or the reason why there is none.
+
+        Parameters
+        ----------
+        request_id : str
+            What the upload returned.
+        duration : float
+            Seconds of audio, for the deadline.
+        stopped : callable
+            Whether nobody waits for it any more.
+        """
+        job = self.pending(request_id, duration, stopped)
+        with self._changed:
+            heapq.heappush(self._pending, job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="valence-poller", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return job.future
+
+    def pending(self, request_id: str, duration: float, stopped: Callable[[], bool]) -> Pending:
+        """Make a job whose first poll is due soon."""
+        now = self._clock()
+        deadline = now + deadline_seconds(duration)
+        return Pending(now + FIRST_POLL, next(self._numbers), request_id, deadline, FIRST_POLL, stopped)
+
+    def step(self, job: Pending) -> bool:
+        """Poll one job that is due; return whether it is to be polled again."""
+        if job.stopped():
+            job.future.cancel()
+            return False
+        trouble: errors.ValenceError | None = None
+        try:
+            result = self._poll(job.request_id)
+        except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError, errors.InvalidResponseError) as error:
+            result, trouble = None, error
+        except errors.RateLimitError as error:
+            result, trouble = None, error
+            job.wait = min(max(job.wait, error.retry_after or 0.0), MAX_HOLD_SECONDS)
+        except BaseException as error:
+            job.future.set_exception(_expired(job, error) if getattr(error, "status_code", None) == 404 else error)
+            return False
+        if result is not None:
+            job.future.set_result(result)
+            return False
+        now = self._clock()
+        if now >= job.deadline:
+            job.future.set_exception(_late(job, trouble))
+            return False
+        job.due = min(now + job.wait, job.deadline)
+        job.wait = min(job.wait * BACKOFF, LONGEST_WAIT)
+        return True
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while self._pending and (wait := self._pending[0].due - self._clock()) > 0:
+                    self._changed.wait(wait)
+                if not self._pending:
+                    self._thread = None
+                    return
+                job = heapq.heappop(self._pending)
+            if self.step(job):
+                with self._changed:
+                    heapq.heappush(self._pending, job)
+
+
+def _expired(job: Pending, error: BaseException) -> errors.AsynchExpiredError:
+    return errors.AsynchExpiredError(
+        f"the service does not know the request {job.request_id} ({error}). It keeps results for 24 hours at most; "
+        "send the item again.",
+        request_id=job.request_id,
+    )
+
+
+def _late(job: Pending, trouble: errors.ValenceError | None) -> errors.AsynchTimeoutError:
+    last = f"; the last poll failed: {trouble}" if trouble else ""
+    return errors.AsynchTimeoutError(
+        f"the job (request {job.request_id}) was not finished in time{last}. Run again within 24 hours: "
+        "with a cache, the same job is then polled again, and nothing is uploaded.",
+        request_id=job.request_id,
+    )

@@ -1,0 +1,107 @@
+"""Retries: which failures are worth another attempt, and how long to wait for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import stamina
+
+from valence_integrations import errors
+from valence_integrations._limits.ledger import MAX_HOLD_SECONDS
+
+__all__ = ["call_with_retries", "is_outage", "may_have_been_billed"]
+
+T = TypeVar("T")
+
+#: Backoff in seconds: the first wait, the longest, and the random part on top.
+WAIT_INITIAL, WAIT_MAX, WAIT_JITTER = 0.5, 20.0, 0.5
+
+#: Attempts at the most for failures after which the call may have been billed.
+MAX_BILLED_ATTEMPTS = 5
+
+#: Without a Retry-After, a 429 holds all calls for this long, in seconds.
+_DEFAULT_RETRY_AFTER = 1.0
+
+# stamina warns of each retry; without a handler, Python prints that line to stderr, into the progress bar.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+
+def may_have_been_billed(error: Exception) -> bool:
+    """Whether the service may have done (and billed) the work although the call failed."""
+    if isinstance(error, errors.ServerError):
+        return error.status_code != 503
+    return isinstance(error, (errors.ReadTimeoutError, errors.InvalidResponseError)) or (
+        isinstance(error, errors.NetworkError) and error.sent
+    )
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a failure says that the service, and not the item, is in trouble."""
+    return may_have_been_billed(error) or isinstance(error, (errors.ServerError, errors.NetworkError))
+
+
+def call_with_retries(
+    attempt: Callable[[], T],
+    *,
+    max_attempts: int,
+    hold: Callable[[float], float],
+    failed: Callable[[Exception], None],
+    again: Callable[[], None],
+) -> T:
+    """Call `attempt` until it succeeds, fails for good, or has had all its attempts.
+
+    No connection, 429 and 503 cost nothing and are tried `max_attempts` times. Read timeouts, broken connections,
+    answers that cannot be read, 500, 502 and 504 may have been billed, and are tried five times at the most.
+
+    Parameters
+    ----------
+    attempt : callable
+        Takes a permit and makes the call.
+    max_attempts : int
+        Attempts altogether.
+    hold : callable
+        Told the seconds that the service asks all callers to wait; returns those that are waited.
+    failed : callable
+        Told each failure.
+    again : callable
+        Called before each attempt but the first.
+    """
+    billed = 0
+
+    def decide(error: Exception) -> bool | float:
+        nonlocal billed
+        failed(error)
+        if isinstance(error, errors.RateLimitError):
+            return hold(_DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after)
+        if may_have_been_billed(error):
+            billed += 1
+            if billed >= MAX_BILLED_ATTEMPTS:
+                return False
+        elif not is_outage(error):
+            return False
+        if isinstance(error, errors.ServerError) and error.retry_after is not None:
+            return min(error.retry_after, MAX_HOLD_SECONDS)
+        return True
+
+    # Nearly all calls succeed at once; stamina, whose preparations are not free, is for the others.
+    try:
+        return attempt()
+    except Exception as error:
+        first = error
+    attempts = stamina.retry_context(
+        on=decide,
+        attempts=max_attempts,
+        timeout=None,
+        wait_initial=WAIT_INITIAL,
+        wait_max=WAIT_MAX,
+        wait_jitter=WAIT_JITTER,
+    )
+    for trial in attempts:
+        with trial:
+            if trial.num == 1:
+                raise first
+            again()
+            return attempt()
+    raise AssertionError("unreachable")

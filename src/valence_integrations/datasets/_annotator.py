@@ -1,0 +1,354 @@
+"""The function for ``Dataset.map``: its options, its fingerprint, and its way through a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
+from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
+from valence_integrations.settings import (
+    ANSWER_SETTINGS,
+    LongAudio,
+    OnError,
+    Settings,
+    ShortAudio,
+    ShortSegments,
+    check_choice,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from valence_integrations._arrow.columns import Columns
+    from valence_integrations.datasets._summary import Report
+    from valence_integrations.results import EmotionPrediction
+
+__all__ = ["ValenceAnnotator"]
+
+Labels = Literal["string", "class"]
+Scores = Literal["struct", "columns"]
+
+#: Raised when the meaning of a column changes: what `datasets` has cached is then made anew.
+_SCHEMA = 1
+
+#: The annotator's own options.
+_OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
+
+#: Live calls made one by one before it is said that they could be made side by side.
+_CALLS_UNTIL_HINT = 30
+_single_calls = itertools.count(1)
+
+
+class ValenceAnnotator:
+    """A function for ``Dataset.map`` that adds the emotions which the Valence API hears in an audio column.
+
+    It works row by row, and faster with ``batched=True``: the rows of a batch are sent side by side. A setting that is
+    not given is read from the environment, as `Settings` tells: when the annotator is made or, if none is given at
+    all, at each call.
+
+    Parameters
+    ----------
+    audio_column : str, default="audio"
+        The column with the audio: an ``Audio`` feature (which is not decoded), paths, bytes of files, or waveforms.
+    prefix : str, default="emotion"
+        Name of the label's column, and start of the other columns' names.
+    on_error : {"null", "raise"}, default="null"
+        What to do about rows that fail: fill their error column, or raise after the other rows of the batch are
+        finished and kept in the cache.
+    labels : {"string", "class"}, default="string"
+        How emotions are written: as strings, or as the index of a ``ClassLabel``. ``Dataset.map`` knows the names to
+        the indices only if it is told them, see `features`; `annotate_dataset` tells it.
+    scores : {"struct", "columns"}, default="struct"
+        Whether the scores are one column, or one for each emotion: ``emotion_angry``...
+    segments_column : str, optional
+        The column with the segments of each item, to annotate each by itself: a list of ``{"start", "end"}``, or of
+        Whisper's ``{"timestamp": (start, end)}``, in seconds. The timeline then has these segments.
+    short_segments : {"pad", "widen"}, default="pad"
+        What to do with segments under 5.0 s: lengthen each by itself, as `short_audio` says, or take in some of its
+        surroundings, where others may be speaking.
+    engine : Engine, optional
+        An engine to use, with its settings; no others can then be given.
+    model, emotions, sampling_rate, short_audio, long_audio, min_confidence, concurrency, cache, api_key, base_url
+        As for `Settings`.
+
+    Raises
+    ------
+    SettingsError
+        If a setting has a value that cannot be.
+
+    See Also
+    --------
+    valence_annotate : The annotator without any setting of its own.
+    annotate_dataset : For a whole dataset, a dict of splits, or a stream.
+
+    Notes
+    -----
+    The columns, under the prefix "emotion"; columns that have these names already are replaced:
+
+    ==================== ===================================================== ============================
+    column               type                                                  missing, skipped, failed row
+    ==================== ===================================================== ============================
+    emotion              string (``labels="class"``: ClassLabel)               None
+    emotion_confidence   float32                                               NaN
+    emotion_scores       struct with a float32 for each emotion                NaN for each
+                         (``scores="columns"``: a column for each)
+    emotion_timeline     list of {start, end (float64, seconds), emotion       []
+                         (as above), confidence (float32)}
+    emotion_source       string: "discrete", "chunk" or "asynch"               None
+    emotion_error        string: what failed, and what to do                   the text, for a failed row
+    ==================== ===================================================== ============================
+
+    Scores are between 0 and 1 and need not sum to 1; an emotion that an answer does not name has 0.0. The types do not
+    depend on what the rows hold, if ``Dataset.map`` calls the annotator itself. A function of your own that calls it,
+    and ``IterableDataset.map``, get plain Python values; `annotate_dataset` gives typed columns for streams too.
+
+    `datasets` keeps the result of ``map``, failed rows included: to try those again, pass
+    ``load_from_cache_file=False``; rows that have an answer cost nothing the second time. Its fingerprint depends on
+    all that changes the columns, and not on the key, the concurrency or the cache.
+
+    Where `datasets` decodes audio before it calls any function, torchcodec is needed, unless the column is cast to
+    ``Audio(decode=False)``: with ``input_columns``, under ``with_format("numpy")`` and the like, and in
+    ``IterableDataset.map``. Not with `annotate_dataset`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from datasets import Dataset
+    >>> from valence_integrations import ValenceAnnotator
+    >>> from valence_integrations.sandbox import Sandbox
+    >>> hum = np.sin(np.arange(6 * 16_000) * 0.08).astype("float32")
+    >>> dataset = Dataset.from_dict({"speech": [hum, None]})
+    >>> with Sandbox() as sandbox:
+    ...     annotate = ValenceAnnotator("speech", base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
+    ...     dataset = dataset.map(annotate, batched=True)
+    >>> dataset["emotion_source"][:]
+    ['discrete', None]
+    >>> sorted(dataset[0]["emotion_scores"])
+    ['angry', 'happy', 'neutral', 'sad']
+    """
+
+    _report: Report | None = None
+
+    def __init__(
+        self,
+        audio_column: str = "audio",
+        prefix: str = "emotion",
+        *,
+        on_error: OnError = "null",
+        labels: Labels = "string",
+        scores: Scores = "struct",
+        segments_column: str | None = None,
+        short_segments: ShortSegments = "pad",
+        engine: Engine | None = None,
+        model: str | None = None,
+        emotions: Sequence[str] | None = None,
+        sampling_rate: int | None = None,
+        short_audio: ShortAudio | None = None,
+        long_audio: LongAudio | None = None,
+        min_confidence: float | None = None,
+        concurrency: int | None = None,
+        cache: bool | str | os.PathLike[str] | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        for name, value, choices in (
+            ("on_error", on_error, OnError),
+            ("labels", labels, Labels),
+            ("scores", scores, Scores),
+            ("short_segments", short_segments, ShortSegments),
+        ):
+            check_choice(name, value, get_args(choices))
+        segments = () if segments_column is None else (("segments_column", segments_column),)
+        for name, column in (("audio_column", audio_column), ("prefix", prefix), *segments):
+            if not isinstance(column, str) or not column:
+                raise SettingsError(f"{name} must be a name, not {column!r}.")
+        given = given_settings(
+            engine,
+            model=model,
+            emotions=emotions,
+            sampling_rate=sampling_rate,
+            short_audio=short_audio,
+            long_audio=long_audio,
+            min_confidence=min_confidence,
+            concurrency=concurrency,
+            cache=cache,
+            api_key=api_key,
+            base_url=base_url,
+        )
+        if engine is None and given:
+            engine = shared_engine(Settings(**given))
+        if engine is not None:
+            _ = engine.settings.columns
+        self.audio_column = audio_column
+        self.prefix = prefix
+        self.on_error: OnError = on_error
+        self.labels: Labels = labels
+        self.scores: Scores = scores
+        self.segments_column = segments_column
+        self.short_segments: ShortSegments = short_segments
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it uses now; in this process, annotators with the same settings share one."""
+        return shared_engine(Settings()) if self._engine is None else self._engine
+
+    @property
+    def features(self) -> Any:
+        """Types of the new columns, as `datasets` writes them: a ``datasets.Features``.
+
+        ``Dataset.map`` needs them for ``labels="class"``, ``IterableDataset.map`` for any types at all; with those of
+        the other columns: ``map(annotate, features=Features({**dataset.features, **annotate.features}))``.
+        """
+        try:
+            return self._columns().features
+        except ImportError as error:
+            raise MissingDependencyError.of(type(self).__name__, "datasets") from error
+
+    def __call__(self, rows: Any, *others: Any, **changes: Any) -> Any:
+        """Annotate a row, or a batch of rows.
+
+        Parameters
+        ----------
+        rows : dict of a row or a batch, pyarrow.Table, DataFrame of pandas or polars
+            What ``map`` gives in its mode and format; with ``input_columns``, which must begin with the audio, the
+            audio alone, or a batch of it.
+        *others
+            Indices, rank and further columns, as ``map`` gives them.
+        **changes
+            Other settings than the annotator's own, for ``fn_kwargs``: any of its parameters, except `engine` and
+            `api_key`.
+
+        Returns
+        -------
+        dict or pyarrow.Table
+            A dict of the new columns. For tables and DataFrames: a table of all columns.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such audio column, or a setting has a value that cannot be.
+        BatchError, ItemError
+            If rows of a batch or the one row failed, under ``on_error="raise"``. A BatchError counts from the start of
+            the batch; with ``with_indices=True``, from that of the dataset.
+        JobError
+            If nothing can be annotated: no key, a refused key, a spent budget.
+        MissingDependencyError
+            If `datasets` is not installed.
+
+        Warns
+        -----
+        UserWarning
+            Once, after some tens of live calls one by one: ``batched=True`` would make them side by side.
+        """
+        # Only the writer behind Dataset.map knows what to do with typed columns.
+        typed = sys._getframe(1).f_globals.get("__name__") == "datasets.arrow_dataset"
+        return self._changed(changes)._annotated(rows, others, typed)
+
+    def _reporting(self, report: Report) -> ValenceAnnotator:
+        """Make the same annotator, which in this process tells what becomes of the rows."""
+        annotator = type(self)(**self._options(), engine=self._engine)
+        annotator._report = report
+        return annotator
+
+    def __repr__(self) -> str:
+        own = {**self._options(), **({} if self._engine is None else {"engine": self._engine})}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process needs; to the fingerprint of `datasets`, only what changes the columns.
+
+        Nothing but the pickler at work tells the two apart.
+        """
+        pickler = sys._getframe(1).f_locals.get("self")
+        settings = self.engine.settings
+        if type(pickler).__module__ != "datasets.utils._dill":
+            return {**self._options(), "_engine": self.engine}
+        # `model` and `emotions` change the columns through the emotions' names as well.
+        answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
+        return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _engine=shared_engine(state["_engine"].settings))
+
+    def __copy__(self) -> ValenceAnnotator:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ValenceAnnotator:
+        return self
+
+    def _changed(self, changes: dict[str, Any]) -> ValenceAnnotator:
+        if not changes:
+            return self
+        if refused := changes.keys() & {"api_key", "engine"}:
+            raise SettingsError(
+                f"{' and '.join(sorted(refused))} cannot be in fn_kwargs, which are pickled: "
+                "give them to ValenceAnnotator, or set VALENCE_API_KEY."
+            )
+        settings = {name: value for name, value in changes.items() if name not in _OPTIONS}
+        engine = shared_engine(dataclasses.replace(self.engine.settings, **settings)) if settings else self._engine
+        options = {name: changes.get(name, value) for name, value in self._options().items()}
+        return type(self)(**options, engine=engine)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    def _annotated(self, rows: Any, others: Sequence[Any], typed: bool) -> Any:
+        try:
+            from valence_integrations._arrow.tables import joined
+            from valence_integrations.datasets._rows import TypedColumns, read_rows, read_segments
+        except ImportError as error:
+            raise MissingDependencyError.of(type(self).__name__, "datasets") from error
+
+        found = read_rows(rows, self.audio_column)
+        columns = self._columns()
+        items: list[Any] = found.items
+        if self.segments_column is not None:
+            segments, others = read_segments(rows, others, self.segments_column, found)
+            items = [Segmented(*pair, self.short_segments) for pair in zip(items, segments, strict=True)]
+        arrays = columns.of(self._predictions(items, others, found.single))
+        if found.table is not None:
+            return joined(found.table, arrays)
+        if typed:
+            return TypedColumns(arrays)
+        values = {name: array.to_pylist() for name, array in arrays.items()}
+        return {name: value[0] for name, value in values.items()} if found.single else values
+
+    def _predictions(self, items: list[Any], others: Sequence[Any], single: bool) -> list[EmotionPrediction]:
+        indices = others[0] if others and isinstance(others[0], list) and len(others[0]) == len(items) else None
+        try:
+            if self._report is not None and indices is not None:
+                return self._report.predict_many(items, self.on_error, indices)
+            predictions = self.engine.predict_many(items, self.on_error)
+        except BatchError as error:
+            if single:
+                raise error.errors[0] from None
+            if indices is not None:
+                numbered = {indices[index]: failure for index, failure in error.errors.items()}
+                raise BatchError(numbered, error.predictions) from None
+            raise
+        if len(predictions) == 1 and self.segments_column is None:
+            _hint(predictions[0])
+        return predictions
+
+    def _columns(self) -> Columns:
+        from valence_integrations._arrow.columns import Columns
+
+        columns = Columns(self.prefix, self.engine.settings.columns, self.labels, self.scores)
+        return columns.beside(self.audio_column, self.segments_column)
+
+
+def _hint(prediction: EmotionPrediction) -> None:
+    live = prediction.source is not None and not prediction.cached
+    if live and next(_single_calls) == _CALLS_UNTIL_HINT:
+        warnings.warn(
+            f"{_CALLS_UNTIL_HINT} calls were made one after the other. map(..., batched=True) makes them side by side, "
+            "several times as fast.",
+            UserWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,182 @@
+"""What ``map`` hands to its function, in every mode and format, read into items: one object a row."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from valence_integrations._arrow.tables import check_column, items_of, table_of
+from valence_integrations.errors import SettingsError
+
+__all__ = ["Rows", "TypedColumns", "read_rows", "read_segments"]
+
+
+#: Keys of a dict that is one item, not a row with columns.
+_AUDIO_KEYS = frozenset({"array", "bytes", "path", "raw", "sampling_rate"})
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one call.
+
+    Attributes
+    ----------
+    items : list
+        The audio of each row.
+    single : bool
+        Whether it is one row, whose columns hold a value and not a list of values.
+    table : pyarrow.Table or None
+        The rows, if they came as a table or a part of one: a table is what must then be given back.
+    """
+
+    items: list[Any]
+    single: bool = False
+    table: pa.Table | None = None
+
+
+def read_rows(rows: Any, audio_column: str) -> Rows:
+    """Read what a call is about.
+
+    Parameters
+    ----------
+    rows : LazyRow, LazyBatch, dict, pyarrow.Table or DataFrame of pandas or polars
+        A row, or a batch of them. With ``input_columns``: the audio alone, as a value, list, array or Series.
+    audio_column : str
+        Which column holds the audio.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such column, or the rows' format has damaged it.
+    """
+    if hasattr(rows, "keys_to_format"):
+        return _from_lazy(rows, audio_column)
+    if isinstance(rows, Mapping):
+        return _from_mapping(rows, audio_column)
+    if isinstance(rows, (pa.Array, pa.ChunkedArray)):
+        return Rows(items_of(rows), table=pa.table({}))
+    table = table_of(rows)
+    if table is not None:
+        check_column(audio_column, table.column_names)
+        return Rows(items_of(table[audio_column]), table=table)
+    if hasattr(rows, "to_numpy"):
+        return Rows(_undamaged(list(rows), audio_column), table=pa.table({}))
+    return _from_value(rows, (), audio_column)
+
+
+def read_segments(
+    rows: Any, others: Sequence[Any], segments_column: str, found: Rows
+) -> tuple[list[Any], Sequence[Any]]:
+    """Read the segments of each row.
+
+    Parameters
+    ----------
+    rows, others
+        What the call is about, and what came behind it: with ``input_columns``, the segments first.
+    segments_column : str
+        Which column holds the segments.
+    found : Rows
+        What `read_rows` found in them.
+
+    Returns
+    -------
+    list, sequence
+        The segments of each row, as Python's or numpy's values; what of `others` is not the segments.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such column.
+    """
+    if hasattr(rows, "keys_to_format") and segments_column in rows.keys_to_format:
+        return rows.pa_table[segments_column].to_pylist(), others
+    if hasattr(rows, "keys_to_format") or (isinstance(rows, Mapping) and not rows.keys() <= _AUDIO_KEYS):
+        check_column(segments_column, rows, "segments")
+        return _listed(rows[segments_column], found), others
+    if found.table is not None and found.table.column_names:
+        check_column(segments_column, found.table.column_names, "segments")
+        return found.table[segments_column].to_pylist(), others
+    if not others:
+        raise SettingsError(
+            f"The segments are not there: map(..., input_columns=[<the audio>, {segments_column!r}]) gives them."
+        )
+    return _listed(others[0], found), others[1:]
+
+
+def _listed(value: Any, found: Rows) -> list[Any]:
+    if isinstance(value, (pa.Array, pa.ChunkedArray)):
+        listed: list[Any] = value.to_pylist()
+        return listed
+    return [value] if found.single else list(value)
+
+
+def _from_lazy(rows: Any, audio_column: str) -> Rows:
+    """Take a column from below a LazyRow or LazyBatch: to ask it for the column would decode it."""
+    from datasets.formatting.formatting import LazyRow
+
+    check_column(audio_column, rows)
+    single = isinstance(rows, LazyRow)
+    if audio_column in rows.keys_to_format:
+        return Rows(items_of(rows.pa_table[audio_column]), single)
+    known = rows[audio_column]
+    return Rows(_undamaged([known] if single else list(known), audio_column), single)
+
+
+def _from_mapping(rows: Mapping[str, Any], audio_column: str) -> Rows:
+    if audio_column in rows:
+        others = (value for name, value in rows.items() if name != audio_column)
+        return _from_value(rows[audio_column], others, audio_column)
+    if not rows.keys() <= _AUDIO_KEYS:
+        check_column(audio_column, rows)
+    return Rows([rows], single=True)
+
+
+def _from_value(value: Any, others: Iterable[Any], audio_column: str) -> Rows:
+    single = not _is_batch(value, others)
+    return Rows(_undamaged([value] if single else list(value), audio_column), single)
+
+
+def _is_batch(value: Any, others: Iterable[Any]) -> bool:
+    """Whether a column's value is a batch of items, not one item.
+
+    Where numbers are nested, it may be a batch of waveforms or one waveform with channels: then it is a batch if the
+    other columns have as many values.
+    """
+    if not _is_sequence(value) or len(value) == 0:
+        return False
+    first = next((item for item in value if item is not None), None)
+    if isinstance(first, numbers.Number) or getattr(first, "ndim", None) == 0:
+        return isinstance(first, (str, bytes))
+    return not _is_sequence(first) or all(_is_sequence(other) and len(other) == len(value) for other in others)
+
+
+def _is_sequence(value: Any) -> bool:
+    if getattr(value, "ndim", 1) == 0 or isinstance(value, (str, bytes, bytearray, memoryview, tuple)):
+        return False
+    return isinstance(value, (Sequence, np.ndarray)) or hasattr(value, "detach")
+
+
+def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
+    if any(isinstance(item, np.bytes_) for item in items):
+        raise SettingsError(
+            f"numpy has cut the zeros off the end of the bytes in column {audio_column!r}, so they are not the files "
+            'any more. Call map before with_format("numpy"), or after with_format(None).'
+        )
+    return items
+
+
+class TypedColumns(dict[str, pa.Array]):
+    """Columns for the writer behind ``Dataset.map``.
+
+    The writer takes arrow arrays with their type, so that a column has the right one even if all its values are None.
+    But in batched mode ``map`` first looks at the ``values()``, and lets only lists pass.
+    """
+
+    def values(self) -> Any:
+        """Columns as lists."""
+        return [array.to_pylist() for array in super().values()]

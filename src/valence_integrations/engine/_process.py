@@ -1,0 +1,167 @@
+"""What an engine holds in one process and never carries to another: sockets, threads, locks, the cache's connection."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from functools import cached_property, partial
+from pathlib import Path
+
+from valence_integrations import errors
+from valence_integrations._cluster.client import ClusterCache, ClusterClient
+from valence_integrations._limits.ledger import Ledger, Permits, ledger_path
+from valence_integrations._limits.limiter import Limiter
+from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._service.asynch import AsynchClient, Poller
+from valence_integrations._service.discrete import DiscreteClient
+from valence_integrations._service.retry import is_outage
+from valence_integrations._service.transport import Transport
+from valence_integrations._store.cache import ResultCache, cache_directory, state_directory
+from valence_integrations.engine._pool import Pool
+from valence_integrations.engine._stats import Stats
+from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings
+
+_log = logging.getLogger("valence_integrations")
+
+#: Threads beyond the calls under way, which read and prepare the next items, where that takes time.
+_PREPARING = 3
+
+#: Failed calls in a row, over all items, after which the service is taken to be down.
+_MAX_FAILURES = 20
+
+#: Connections kept open; more calls at once than this open connections of their own.
+_POOLED_CONNECTIONS = 64
+
+
+class ProcessResources:
+    """The tools of one engine in one process; with `cluster`, limits are those of a cluster."""
+
+    def __init__(self, settings: Settings, stats: Stats, cluster: ClusterClient | None = None) -> None:
+        self.settings = settings
+        self.stats = stats
+        self._cluster = cluster
+        self.transport = Transport(settings, _POOLED_CONNECTIONS)
+        self.discrete = DiscreteClient(settings, self.transport)
+        self.asynch = AsynchClient(settings, self.transport)
+        self.poller = Poller(self.asynch.poll)
+        self.pool = Pool(DEFAULT_CONCURRENCY)
+        # Threads keep their pool alive, not the resources: without it, nobody has work for them.
+        weakref.finalize(self, self.pool.close).atexit = False
+        self._lock = threading.Lock()
+        self._limiter: Limiter | None = None
+        self._failures = 0
+
+    @cached_property
+    def cache(self) -> ResultCache | ClusterCache | None:
+        """Answers that outlive a job; None if there are to be none."""
+        if self._cluster is not None:
+            return self._cluster.cache(self.settings)
+        directory: Path | None = cache_directory(self.settings)
+        return None if directory is None else ResultCache(directory)
+
+    @property
+    def limiter(self) -> Limiter:
+        """Made at the first call, as it may have to ask the service for the account's policy."""
+        with self._lock:
+            if self._limiter is None:
+                settings = self.settings
+                ledger = self._ledger()
+                if settings.limits == "auto":
+                    refresh = partial(self._account_policy, ledger)
+                    self._limiter = Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
+                else:
+                    policy = Policy() if settings.limits is None else Policy.of(settings.limits)
+                    self._limiter = Limiter(ledger, policy, settings.concurrency)
+                self.pool.grow(self._limiter.concurrency)
+            return self._limiter
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Limits of the account; none are known before the first call."""
+        return () if self._limiter is None else self._limiter.windows
+
+    def prepare_ahead(self) -> None:
+        """Have threads that prepare items while the others wait for answers."""
+        concurrency = DEFAULT_CONCURRENCY if self._limiter is None else self._limiter.concurrency
+        self.pool.grow(concurrency + _PREPARING)
+
+    def spend(self, size: int, seconds: float) -> None:
+        """Count a call that is about to be made.
+
+        Raises
+        ------
+        BudgetExceededError
+            If the budget does not allow it.
+        """
+        settings, stats = self.settings, self.stats
+        with self._lock:
+            if settings.max_calls is not None and stats.calls >= settings.max_calls:
+                raise errors.BudgetExceededError(
+                    f"the budget of max_calls={settings.max_calls} calls is spent. What is done is kept in the cache; "
+                    "raise max_calls and run again to go on."
+                )
+            if settings.max_audio_seconds is not None and stats.audio_seconds + seconds > settings.max_audio_seconds:
+                raise errors.BudgetExceededError(
+                    f"the next call would exceed max_audio_seconds={settings.max_audio_seconds:g} "
+                    f"({stats.audio_seconds:.1f} s are sent). What is done is kept in the cache; "
+                    "raise max_audio_seconds and run again to go on."
+                )
+            stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
+
+    def record_success(self) -> None:
+        """Say that a call was answered."""
+        self._failures = 0
+
+    def record_failure(self, error: Exception) -> None:
+        """Say that a call failed.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If too many have failed in a row: then the service is down, not the item bad.
+        """
+        if not is_outage(error):
+            return
+        with self._lock:
+            self._failures += 1
+        if self._failures >= _MAX_FAILURES:
+            _log.warning("%d calls in a row have failed: the job stops", self._failures)
+            raise errors.ServiceUnavailableError(
+                f"{self._failures} calls in a row have failed; the last one: {error} What is done is kept in the "
+                "cache; run again later to go on."
+            ) from None
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.pool.close()
+        self.transport.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    def _ledger(self) -> Permits:
+        if self._cluster is not None:
+            return self._cluster.ledger(lambda: 0 if self._limiter is None else self._limiter.waiting)
+        settings = self.settings
+        return Ledger(ledger_path(state_directory(settings), settings.base_url, settings.require_key()))
+
+    def _account_policy(self, ledger: Permits) -> Policy | None:
+        """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
+        try:
+            status = self.transport.send(
+                "GET",
+                f"{self.settings.base_url}/v1/rate-limit/status",
+                headers={"x-api-key": self.settings.require_key()},
+            ).json()
+            policy = Policy.of_status(status, ledger.started, ledger.clock())
+        except (
+            errors.ItemError,
+            errors.AuthenticationError,
+            errors.RedirectError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):
+            return None
+        _log.info("the account's policy: %s", status["limits"])
+        return policy

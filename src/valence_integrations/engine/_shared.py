@@ -1,0 +1,38 @@
+"""Engines that callers in one process share, so that their connections and limits are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from valence_integrations.engine._engine import Engine
+from valence_integrations.errors import SettingsError
+from valence_integrations.settings import Settings
+
+__all__ = ["close_shared", "given_settings", "shared_engine"]
+
+_shared: dict[tuple[Settings, str | None], Engine] = {}
+
+
+def shared_engine(settings: Settings) -> Engine:
+    """Engine that all callers in this process with the same settings and key share: its connections stay open."""
+    return _shared.setdefault((settings, settings.api_key), Engine(settings))
+
+
+def close_shared(base_url: str) -> None:
+    """Close and forget the shared engines of one service, when it is gone for good."""
+    for key in [key for key in _shared if key[0].base_url == base_url]:
+        _shared.pop(key).close()
+
+
+def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:
+    """Return the settings that are not None, for callers that take an engine or settings.
+
+    Raises
+    ------
+    SettingsError
+        If there are both.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and engine is not None:
+        raise SettingsError(f"The engine brings its own settings: set {', '.join(given)} there, or give no engine.")
+    return given

@@ -1,0 +1,97 @@
+"""What a pipeline gives: labels with their scores, and how a call can change them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from types import EllipsisType
+from typing import Any, Literal, get_args
+
+from valence_integrations.engine import Engine
+from valence_integrations.errors import SettingsError
+from valence_integrations.results import EmotionPrediction
+from valence_integrations.settings import OnError, check_choice
+from valence_integrations.transformers._inputs import is_item, items_of
+
+__all__ = ["FunctionToApply", "Parameters", "SizedIterator", "classify"]
+
+FunctionToApply = Literal["none", "softmax"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a pipeline is given when it is made, and each call can change."""
+
+    top_k: int | None = None
+    function_to_apply: FunctionToApply = "none"
+    return_timestamps: bool = False
+    batch_size: int | None = None
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("function_to_apply", self.function_to_apply, get_args(FunctionToApply))
+        if not isinstance(self.return_timestamps, bool):
+            raise SettingsError(f"return_timestamps must be True or False, not {self.return_timestamps!r}.")
+        for name, least in (("top_k", 0), ("batch_size", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
+                raise SettingsError(f"{name} must be a whole number of at least {least}, or None, not {value!r}.")
+
+    def changed(self, *, top_k: int | EllipsisType | None = ..., **others: Any) -> Parameters:
+        """The same but for what is given; None is a value of `top_k` only."""
+        given = {name: value for name, value in others.items() if value is not None}
+        if top_k is not ...:
+            given["top_k"] = top_k
+        return dataclasses.replace(self, **given)
+
+    def output(self, found: EmotionPrediction, emotions: Sequence[str]) -> Any:
+        """What the pipeline gives for an item."""
+        labels = [] if found.source is None else self._labels(found.scores, emotions)
+        if not self.return_timestamps:
+            return labels
+        chunks = [
+            {"labels": self._labels(segment.scores, emotions), "timestamp": (segment.start, segment.end)}
+            for segment in found.segments
+        ]
+        return {"labels": labels, "chunks": chunks}
+
+    def _labels(self, found: Mapping[str, float], emotions: Sequence[str]) -> list[dict[str, Any]]:
+        scores = {emotion: found.get(emotion, 0.0) for emotion in emotions}
+        if self.function_to_apply == "softmax":
+            powers = {emotion: math.exp(score) for emotion, score in scores.items()}
+            scores = {emotion: power / sum(powers.values()) for emotion, power in powers.items()}
+        largest_first = sorted(scores, key=scores.__getitem__, reverse=True)
+        return [{"score": scores[emotion], "label": emotion} for emotion in largest_first[: self.top_k]]
+
+
+class SizedIterator(Iterator[Any]):
+    """An iterator that knows how many there are, as ``tqdm`` asks for."""
+
+    def __init__(self, found: Iterator[Any], size: int) -> None:
+        self._found = found
+        self._size = size
+
+    def __next__(self) -> Any:
+        return next(self._found)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def classify(engine: Engine, inputs: Any, parameters: Parameters, on_error: OnError) -> Any:
+    """One item: its output. A list or tuple: a list of outputs. Other collections: an iterator over them."""
+    emotions = engine.settings.columns
+    if is_item(inputs):
+        found = engine.predict(inputs) if on_error == "raise" else engine.predict_many([inputs], on_error)[0]
+        return parameters.output(found, emotions)
+    items = items_of(inputs)
+    if isinstance(inputs, (list, tuple)):
+        return [parameters.output(found, emotions) for found in engine.predict_many(items, on_error)]
+    outputs = (parameters.output(found, emotions) for found in engine.iter_predict(items, on_error))
+    try:
+        return SizedIterator(outputs, len(inputs))
+    except TypeError:
+        return outputs

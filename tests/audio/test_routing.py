@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import voice
+from valence_integrations import Settings, errors
+from valence_integrations._audio import wav
+from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.open import open_clip
+from valence_integrations._audio.routing import Plan, cut_points, plan
+
+
+def clip_of(seconds: float, rate: int = 16_000) -> Clip:
+    pcm = np.rint(voice(seconds, rate) * 30_000).astype(np.int16)
+    clip = open_clip(wav.encode(pcm, rate))
+    assert clip is not None
+    return clip
+
+
+def sent(todo: Plan) -> list[np.ndarray]:
+    return [soundfile.read(io.BytesIO(part.wav), dtype="int16")[0] for part in todo.parts]
+
+
+@pytest.mark.parametrize("seconds", [5.0, 6.0, 15.0])
+def test_in_range_is_one_call_with_the_file_as_it_is(seconds: float) -> None:
+    clip = clip_of(seconds)
+    todo = plan(clip, Settings(short_audio="error", long_audio="error"))
+    assert (todo.source, todo.duration, todo.padded, todo.upload) == ("discrete", seconds, False, None)
+    assert [(part.start, part.end) for part in todo.parts] == [(0.0, seconds)]
+    assert todo.parts[0].wav == clip.wav()
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 4.4, 4.99])
+def test_pad_adds_silence_first_where_the_service_skips(seconds: float, rate: int) -> None:
+    clip = clip_of(seconds, rate)
+    todo = plan(clip, Settings())
+    (pcm,) = sent(todo)
+    assert (todo.source, todo.padded) == ("discrete", True)
+    assert len(pcm) == 5 * rate
+    front = min(-(-rate // 2), 5 * rate - clip.frames)
+    assert not pcm[:front].any()
+    assert np.array_equal(pcm[front : front + clip.frames], clip.pcm())
+    assert not pcm[front + clip.frames :].any()
+    assert (todo.parts[0].start, todo.parts[0].end) == (0.0, clip.duration)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 3.0, 4.99])
+def test_repeat_plays_it_again_in_whole_turns(seconds: float) -> None:
+    clip = clip_of(seconds)
+    todo = plan(clip, Settings(short_audio="repeat"))
+    (pcm,) = sent(todo)
+    assert todo.padded
+    assert 5.0 <= len(pcm) / 16_000 < 10.0
+    assert np.array_equal(pcm.reshape(-1, clip.frames), np.tile(clip.pcm(), (len(pcm) // clip.frames, 1)))
+
+
+def test_skip() -> None:
+    for todo, seconds in (
+        (plan(clip_of(4.0), Settings(short_audio="skip")), 4.0),
+        (plan(clip_of(16.0), Settings(long_audio="skip")), 16.0),
+    ):
+        assert (todo.source, todo.parts, todo.upload, todo.duration) == (None, (), None, seconds)
+
+
+def test_error_says_the_lengths_and_the_remedy() -> None:
+    with pytest.raises(errors.AudioTooShortError, match=r'4\.99 s is too short.*short_audio="pad"') as short:
+        plan(clip_of(4.99), Settings(short_audio="error"))
+    assert (short.value.min_duration, short.value.actual_duration) == (5.0, 4.99)
+    with pytest.raises(errors.AudioTooLongError, match=r'15\.01 s is too long.*long_audio="asynch"') as long:
+        plan(clip_of(15.01), Settings(long_audio="error"))
+    assert (long.value.max_duration, long.value.actual_duration) == (15.0, 15.01)
+
+
+def test_asynch_uploads_the_clip_itself() -> None:
+    clip = clip_of(15.01)
+    todo = plan(clip, Settings())
+    assert (todo.source, todo.duration, todo.upload, todo.parts) == ("asynch", 15.01, clip, ())
+
+
+def test_truncate_keeps_the_first_15_seconds() -> None:
+    clip = clip_of(20.0)
+    todo = plan(clip, Settings(long_audio="truncate"))
+    (pcm,) = sent(todo)
+    assert np.array_equal(pcm, clip.pcm()[: 15 * 16_000])
+    assert (todo.source, todo.duration, todo.parts[0].end) == ("discrete", 20.0, 15.0)
+
+
+def test_chunks_are_5_to_15_seconds_and_cover_everything() -> None:
+    clip = clip_of(47.3)
+    todo = plan(clip, Settings(long_audio="chunk"))
+    pieces = sent(todo)
+    assert todo.source == "chunk"
+    assert np.array_equal(np.concatenate(pieces), clip.pcm())
+    assert all(5.0 <= len(piece) / 16_000 <= 15.0 for piece in pieces)
+    assert todo.parts[0].start == 0.0
+    assert todo.parts[-1].end == pytest.approx(47.3)
+    assert all(one.end == other.start for one, other in pairwise(todo.parts))
+
+
+@given(
+    seconds=st.floats(15.001, 120.0),
+    rate=st.sampled_from([8_000, 11_025, 22_050, 44_100, 48_000]),
+    loud=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_length_can_be_cut(seconds: float, rate: int, loud: bool) -> None:
+    frames = int(seconds * rate) + 1
+    pcm = np.full(frames, 9_000 if loud else 0, dtype=np.int16)
+    cuts = cut_points(pcm, rate)
+    lengths = np.diff(cuts)
+    assert (cuts[0], cuts[-1]) == (0, frames)
+    assert lengths.min() >= 5 * rate
+    assert lengths.max() <= 15 * rate
+
+
+@pytest.mark.parametrize("pauses", [[11.2, 24.0], [8.0, 18.1, 25.7, 38.3, 44.9], [5.1, 19.5, 33.9]])
+def test_cuts_fall_into_pauses(pauses: list[float]) -> None:
+    rate = 16_000
+    pcm = (np.random.default_rng(0).standard_normal(round((pauses[-1] + 14) * rate)) * 6_000).astype(np.int16)
+    for start in pauses:
+        pcm[int(start * rate) : int((start + 0.4) * rate)] //= 100
+    cuts = [cut / rate for cut in cut_points(pcm, rate)[1:-1]]
+    assert len(cuts) == len(pauses)
+    assert all(start < cut < start + 0.4 for start, cut in zip(pauses, cuts, strict=True)), cuts
+
+
+def test_of_equal_pauses_the_latest_is_taken() -> None:
+    assert cut_points(np.zeros(40 * 8_000, np.int16), 8_000) == [0, 15 * 8_000, 30 * 8_000, 40 * 8_000]
+
+
+def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:
+    body = (
+        wav.encode(np.zeros(6 * 16_000, np.int16), 16_000)[12:]
+        + b"LIST"
+        + (6_400_000).to_bytes(4, "little")
+        + bytes(6_400_000)
+    )
+    clip = open_clip(b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body)
+    assert clip is not None
+    assert clip.ready
+    assert len(plan(clip, Settings()).parts[0].wav) == 44 + 6 * 32_000
+
+
+def test_a_compressed_files_real_length_counts(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp3"
+    soundfile.write(path, voice(9.0), 16_000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    clip = open_clip(path)
+    assert clip is not None
+    todo = plan(clip, Settings())
+    assert todo.padded
+    assert todo.duration < 4.0

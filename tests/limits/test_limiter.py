@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import multiprocessing
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from valence_integrations._limits.ledger import Ledger, ledger_path
+from valence_integrations._limits.limiter import Limiter, StoppedError
+from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._store.sqlite import LEASE_SECONDS
+from valence_integrations.settings import RateLimits
+
+
+class Clock:
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def exactly(seconds: float) -> float:
+    return seconds
+
+
+def never() -> bool:
+    return False
+
+
+def starts(ledger: Ledger, clock: Clock, number: int, *windows: Window, concurrency: int = 10**6) -> list[float]:
+    """Take permits as fast as the ledger gives them, with a clock that jumps over every wait."""
+    times = []
+    while len(times) < number:
+        permit, when = ledger.take(windows, concurrency, exactly)
+        if permit:
+            times.append(when)
+            ledger.give_back(permit)
+        else:
+            clock.now += when
+    return times
+
+
+@given(
+    limits=st.lists(
+        st.tuples(st.integers(1, 12), st.sampled_from([1.0, 2.5, 7.0, 60.0])),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda w: w[1],
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_every_window_holds_exactly_and_no_time_is_lost(limits: list[tuple[int, float]]) -> None:
+    clock = Clock()
+    windows = [Window(count, seconds) for count, seconds in limits]
+    times = starts(Ledger(None, clock), clock, 60, *windows)
+    assert times == sorted(times)
+    best = []
+    for n in range(60):
+        earliest = [1_000_000.0, *best[-1:], *(best[n - w.count] + w.seconds for w in windows if n >= w.count)]
+        best.append(max(earliest))
+    assert times == pytest.approx(best, abs=1e-6)
+
+
+def test_the_standard_policy_over_a_day() -> None:
+    clock = Clock()
+    times = starts(Ledger(None, clock), clock, 2_500, *Policy.of(RateLimits()).windows)
+    for count, seconds in ((10, 1.0), (100, 60.0), (1_000, 3_600.0)):
+        assert all(later - earlier >= seconds - 1e-6 for earlier, later in zip(times, times[count:], strict=False))
+    assert times[-1] - times[0] == pytest.approx(2 * 3_600 + 4 * 60 + 9, abs=1.0)
+
+
+def test_two_processes_see_the_same_windows(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = (Ledger(tmp_path / "limits.sqlite3", clock) for _ in range(2))
+    window = Window(3, 10.0)
+    taken = [ledger.take((window,), 9, exactly) for ledger in (one, other, one, other)]
+    assert [bool(permit) for permit, _ in taken] == [True, True, True, False]
+    assert taken[3][1] == pytest.approx(9.5)
+
+
+def test_permits_that_are_out_count_for_all(tmp_path: Path) -> None:
+    one, other = (Ledger(tmp_path / "limits.sqlite3") for _ in range(2))
+    permit, _ = one.take((), 1, exactly)
+    assert other.take((), 1, exactly)[0] == 0
+    one.give_back(permit)
+    assert other.take((), 1, exactly)[0]
+
+
+def test_a_process_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom valence_integrations._limits.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\nassert ledger.take((), 2, float)[0] and ledger.take((), 2, float)[0]\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "limits.sqlite3")], timeout=30)
+    assert done.returncode == -9
+    assert Ledger(tmp_path / "limits.sqlite3").take((), 2, exactly)[0]
+
+
+def test_a_permit_that_never_comes_back_is_forgotten_after_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    assert ledger.take((), 1, exactly)[0]
+    clock.now += 599
+    assert not ledger.take((), 1, exactly)[0]
+    clock.now += 2
+    assert ledger.take((), 1, exactly)[0]
+
+
+@pytest.mark.parametrize(("asked", "held"), [(7.0, 7.0), (9_999.0, 120.0)])
+def test_a_hold_holds_everybody_within_reason(tmp_path: Path, asked: float, held: float) -> None:
+    clock = Clock()
+    one, other = (Ledger(tmp_path / "limits.sqlite3", clock) for _ in range(2))
+    assert Limiter(one, Policy()).hold(asked) == held
+    permit, wait = other.take((), 5, exactly)
+    assert (permit, wait) == (0, pytest.approx(held))
+    clock.now += held
+    assert other.take((), 5, exactly)[0]
+
+
+def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    assert [ledger.hold(10.0), ledger.hold(1.0), ledger.hold(20.0)] == [True, False, False]
+    assert ledger.take((), 5, exactly) == (0, pytest.approx(20.0))
+
+
+def test_a_clock_that_goes_back_stops_nobody_for_long() -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    starts(ledger, clock, 5, Window(2, 10.0))
+    clock.now -= 86_400
+    assert starts(ledger, clock, 1, Window(2, 10.0))[0] - clock.now <= 10.0
+
+
+def test_calls_of_others_leave_less() -> None:
+    clock = Clock()
+    status = {
+        "limits": {"requests_per_second": 10, "requests_per_hour": 6, "burst_limit": None},
+        "current_usage": {"requests_per_second": 0, "requests_per_hour": 4},
+    }
+    policy = Policy.of_status(status, lambda seconds: 1, clock.now)
+    assert [window.others for window in policy.windows] == [0, 3]
+    times = starts(Ledger(None, clock), clock, 5, *policy.windows)
+    assert times[2] - times[0] < 1.0
+    assert times[3] - times[0] == pytest.approx(3_600.0)
+
+
+def test_an_account_that_others_have_used_up() -> None:
+    clock = Clock()
+    window = Window(5, 60.0, others=7, others_until=clock.now + 60.0)
+    assert starts(Ledger(None, clock), clock, 1, window) == [pytest.approx(1_000_060.0)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "windows"),
+    [
+        (RateLimits(), [(10, 1.0), (100, 60.0), (1_000, 3_600.0), (10_000, 86_400.0), (20, 2.0)]),
+        (
+            RateLimits(requests_per_minute=None, requests_per_hour=None, requests_per_day=None, burst_limit=5),
+            [(10, 1.0), (5, 0.5)],
+        ),
+        (
+            RateLimits(
+                requests_per_second=10**6,
+                requests_per_minute=None,
+                requests_per_hour=None,
+                requests_per_day=10**9,
+                burst_limit=None,
+            ),
+            [],
+        ),
+    ],
+)
+def test_windows_of_limits(limits: RateLimits, windows: list[tuple[int, float]]) -> None:
+    assert [(w.count, w.seconds) for w in Policy.of(limits).windows] == windows
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        [],
+        None,
+        "standard",
+        {"limits": None},
+        {"limits": []},
+        {"limits": {"requests_per_second": "many"}},
+        {"limits": {"requests_per_day": -1}},
+        {"limits": {"requests_per_day": 0.5}},
+    ],
+)
+def test_a_status_that_tells_no_limits(status: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"status|requests_per"):
+        Policy.of_status(status, lambda seconds: 0, 0.0)
+
+
+@pytest.mark.parametrize("usage", [None, [], {"requests_per_hour": "many"}])
+def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
+    policy = Policy.of_status({"limits": {"requests_per_hour": 6.0}, "current_usage": usage}, lambda seconds: 0, 0.0)
+    assert policy.windows == (Window(6, 3_600.0, 0, 3_600.0),)
+
+
+def test_no_more_permits_than_allowed_at_once() -> None:
+    limiter = Limiter(Ledger(None), Policy(), 3)
+    inside = most = 0
+    lock = threading.Lock()
+    together = threading.Barrier(3)
+
+    def work() -> None:
+        nonlocal inside, most
+        for turn in range(20):
+            with limiter.permit(never):
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                if turn == 0:
+                    together.wait(5)
+                with lock:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most == 3
+
+
+def test_first_come_first_served() -> None:
+    limiter = Limiter(Ledger(None), Policy(), 1)
+    order: list[int] = []
+
+    def work(number: int) -> None:
+        with limiter.permit(never):
+            order.append(number)
+
+    with limiter.permit(never):
+        threads = []
+        for number in range(6):
+            threads.append(threading.Thread(target=work, args=(number,)))
+            threads[-1].start()
+            while limiter.waiting <= number:
+                threading.Event().wait(0.001)
+    for thread in threads:
+        thread.join(5)
+    assert order == list(range(6))
+
+
+def test_a_permit_comes_back_after_an_error() -> None:
+    limiter = Limiter(Ledger(None), Policy(), 1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), limiter.permit(never):
+            _ = 1 / 0
+
+
+def test_who_is_stopped_waits_no_longer() -> None:
+    clock = Clock()
+    limiter = Limiter(Ledger(None, clock), Policy((Window(1, 3_600.0),)), 1)
+    with limiter.permit(never):
+        pass
+    with pytest.raises(StoppedError), limiter.permit(lambda: True):
+        pass
+    with pytest.raises(StoppedError), limiter.permit(iter([False, True]).__next__):
+        pass
+
+
+def test_a_429_lengthens_short_windows_and_calm_shortens_them_again() -> None:
+    clock = Clock()
+    limiter = Limiter(Ledger(None, clock), Policy((Window(10, 1.0),)))
+    for _ in range(100):
+        with limiter.permit(never):
+            clock.now += 1.0
+    plain = limiter.length_of(1.0)
+    assert plain == pytest.approx(1.05, abs=0.001)
+    limiter.hold(1.0)
+    limiter.hold(1.0)
+    assert limiter.length_of(1.0) == pytest.approx(1.25, abs=0.001), "one hold, however many hear of it"
+    assert limiter.length_of(3_600.0) == pytest.approx(3_600.05, abs=0.001)
+    clock.now += 1.0
+    for _ in range(100):
+        with limiter.permit(never):
+            clock.now += 1.0
+    assert limiter.length_of(1.0) == pytest.approx(plain, abs=0.001)
+
+
+def test_a_429_asks_for_the_policy_anew() -> None:
+    refreshed = Policy((Window(2, 1.0),))
+    limiter = Limiter(Ledger(None), Policy((Window(10, 1.0),)), refresh=lambda: refreshed)
+    limiter.hold(0.0)
+    assert limiter.windows == refreshed.windows
+
+
+def test_the_file_tells_neither_key_nor_host_and_is_private(tmp_path: Path) -> None:
+    path = ledger_path(tmp_path / "new", "https://api.example.com", "sk-secret")
+    assert "secret" not in path.name
+    assert "example" not in path.name
+    assert path != ledger_path(tmp_path / "new", "https://api.example.com", "sk-other")
+    Ledger(path).take((), 1, exactly)
+    for file in path.parent.iterdir():
+        assert b"secret" not in file.read_bytes()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_without_a_place_to_write_the_limits_hold_in_this_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
+        ledger = Ledger(tmp_path / "file" / "limits.sqlite3")
+    assert ledger.take((Window(1, 60.0),), 5, exactly)[0]
+    assert not ledger.take((Window(1, 60.0),), 5, exactly)[0]
+
+
+def take_some(path: Path, number: int) -> list[float]:
+    limiter = Limiter(Ledger(path), Policy((Window(20, 1.0),), 3))
+    mine = []
+    for _ in range(number):
+        with limiter.permit(never):
+            mine.append(limiter.clock())
+    return mine
+
+
+def test_four_processes_together_keep_the_policy(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        taken = pool.starmap(take_some, [(tmp_path / "limits.sqlite3", 15)] * 4, chunksize=1)
+    times = sorted(time for mine in taken for time in mine)
+    assert len(times) == 60
+    assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[20:], strict=False))
+
+
+@given(
+    unused=st.lists(st.booleans(), min_size=30, max_size=30), limits=st.sampled_from([(3, 10.0), (5, 2.0), (1, 1.0)])
+)
+@settings(max_examples=25, deadline=None)
+def test_a_permit_that_was_not_used_leaves_no_trace(unused: list[bool], limits: tuple[int, float]) -> None:
+    clock = Clock()
+    ledger, window = Ledger(None, clock), Window(*limits)
+    used = []
+    for leave in unused:
+        while not (taken := ledger.take((window,), 9, exactly))[0]:
+            clock.now += taken[1]
+        ledger.give_back(taken[0], taken[1] if leave else None)
+        used += [] if leave else [taken[1]]
+    best = [1_000_000.0 + n // window.count * window.seconds for n in range(len(used))]
+    assert used == pytest.approx(best, abs=1e-6)
+    assert ledger.started(1e9) == len(used)
+
+
+def test_a_permit_given_back_twice_gives_back_no_other() -> None:
+    clock = Clock()
+    ledger, window = Ledger(None, clock), Window(2, 10.0)
+    first, start = ledger.take((window,), 2, exactly)
+    ledger.take((window,), 2, exactly)
+    ledger.give_back(first, start)
+    ledger.give_back(first, start)
+    assert ledger.started(1.0) == 1
+    assert ledger.take((window,), 2, exactly) != (0, 10.0)
+    assert ledger.take((window,), 9, exactly) == (0, 9.5)
+
+
+def test_a_job_that_is_stopped_leaves_its_permit_to_others(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    for at in (0.0, 0.1):
+        clock.now = 1_000_000.0 + at
+        ledger.give_back(ledger.take((Window(2, 0.4),), 9, exactly)[0])
+    limiter = Limiter(ledger, Policy((Window(2, 0.3),)))
+    stops = iter([False, True])
+    with pytest.raises(StoppedError), limiter.permit(lambda: next(stops)):
+        pass
+    assert ledger.started(10.0) == 2
+
+
+def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "limits.sqlite3"
+    ledger, local = Ledger(path, clock, elsewhere=True), Ledger(path, clock)
+    permit, _ = ledger.take((), 1, exactly)
+    for _ in range(5):
+        clock.now += LEASE_SECONDS - 1
+        ledger.renew([permit])
+        assert ledger.take((), 1, exactly)[0] == 0
+        assert local.take((), 1, exactly)[0] == 0
+    clock.now += LEASE_SECONDS + 1
+    assert local.take((), 1, exactly)[0] > 0
+    assert ledger.take((), 1, exactly)[0] == 0
+
+
+def test_whoever_takes_over_counts_what_is_out(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "limits.sqlite3"
+    permit, _ = Ledger(path, clock, elsewhere=True).take((Window(1, 100.0),), 1, exactly)
+    clock.now += 3 * LEASE_SECONDS
+    successor = Ledger(path, clock, elsewhere=True)
+    assert successor.take((), 1, exactly)[0] == 0
+    successor.give_back(permit)
+    assert successor.take((Window(1, 100.0),), 1, exactly) == (0, 100.0 - 3 * LEASE_SECONDS - 0.5)
+    assert successor.take((), 1, exactly)[0] > 0

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from valence_integrations import errors
+from valence_integrations._service.retry import call_with_retries
+
+FREE = [
+    errors.NetworkError("none", sent=False),
+    errors.ServerError("busy", status_code=503),
+    errors.RateLimitError("many"),
+]
+BILLED = [
+    errors.ReadTimeoutError("slow"),
+    errors.NetworkError("cut"),
+    errors.InvalidResponseError("odd"),
+    *(errors.ServerError("down", status_code=code) for code in (500, 502, 504)),
+]
+
+
+class Trial:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[float] = []
+        self.holds: list[float] = []
+        self.failed: list[Exception] = []
+        self.calls = self.again = 0
+        monkeypatch.setattr("tenacity.nap.time.sleep", self.waits.append)
+
+    def run(self, *script: object, max_attempts: int = 5) -> object:
+        said = list(script)
+
+        def attempt() -> object:
+            self.calls += 1
+            result = said.pop(0) if len(said) > 1 else said[0]
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        def again() -> None:
+            self.again += 1
+
+        def hold(seconds: float) -> float:
+            self.holds.append(seconds)
+            return seconds
+
+        return call_with_retries(attempt, max_attempts=max_attempts, hold=hold, failed=self.failed.append, again=again)
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
+    return Trial(monkeypatch)
+
+
+@pytest.mark.parametrize("error", [*FREE, *BILLED], ids=repr)
+def test_passing_failures_are_tried_again(trial: Trial, error: Exception) -> None:
+    assert trial.run(error, error, "happy") == "happy"
+    assert (trial.calls, trial.again, trial.failed) == (3, 2, [error, error])
+
+
+@pytest.mark.parametrize("error", FREE, ids=repr)
+def test_failures_that_cost_nothing_have_all_attempts(trial: Trial, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        trial.run(error, max_attempts=9)
+    assert trial.calls == 9
+
+
+@pytest.mark.parametrize("error", BILLED, ids=repr)
+def test_failures_that_may_have_been_billed_have_five(trial: Trial, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        trial.run(error, max_attempts=9)
+    assert trial.calls == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.BadRequestError("bad", status_code=400),
+        errors.AudioTooShortError("short"),
+        errors.AuthenticationError("no"),
+        errors.BudgetExceededError("spent"),
+        ValueError("a fault of ours"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_get_better_is_not_tried_again(trial: Trial, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        trial.run(error)
+    assert trial.calls == 1
+
+
+def test_waits_grow(trial: Trial) -> None:
+    with pytest.raises(errors.ServerError):
+        trial.run(errors.ServerError("down", status_code=500))
+    for wait, least in zip(trial.waits, [0.5, 1.0, 2.0, 4.0], strict=True):
+        assert least <= wait <= least + 0.5
+
+
+def test_a_429_holds_everybody_as_long_as_the_service_asks(trial: Trial) -> None:
+    trial.run(errors.RateLimitError("many", retry_after=7.0), "happy")
+    assert (trial.holds, trial.waits) == ([7.0], [7.0])
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (9_000.0, 120.0)])
+def test_a_503_waits_as_long_as_the_service_asks_within_reason(trial: Trial, asked: float, waited: float) -> None:
+    trial.run(errors.ServerError("busy", status_code=503, retry_after=asked), "happy")
+    assert (trial.holds, trial.waits) == ([], [waited])
+
+
+def test_nothing_is_printed(trial: Trial, capfd: pytest.CaptureFixture[str]) -> None:
+    trial.run(errors.NetworkError("cut"), "happy")
+    assert capfd.readouterr() == ("", "")
