@@ -137,7 +137,7 @@ def test_every_lossless_form_becomes_the_same_wav(item: object) -> None:
     clip = opened(item)
     assert clip.duration == 1.5
     sent = clip.wav()
-    assert wav.read_header(io.BytesIO(sent), len(sent)) == wav.WavHeader(16_000, 1, 16, 24_000, plain=True)
+    assert wav.read_header(io.BytesIO(sent), len(sent)) == wav.WavHeader(16_000, 1, 16, 24_000, 44, plain=True)
     assert np.abs(np.frombuffer(sent[44:], np.int16).astype(int) - PCM).max() <= 1
 
 

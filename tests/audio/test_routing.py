@@ -15,7 +15,7 @@ from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import Plan, cut_points, plan
+from valence_integrations._audio.routing import Part, Route, cut_points, decide, measured, render
 
 
 def clip_of(seconds: float, rate: int = 16_000) -> Clip:
@@ -25,85 +25,91 @@ def clip_of(seconds: float, rate: int = 16_000) -> Clip:
     return clip
 
 
-def sent(todo: Plan) -> list[np.ndarray]:
-    return [soundfile.read(io.BytesIO(part.wav), dtype="int16")[0] for part in todo.parts]
+def routed(clip: Clip, settings: Settings) -> tuple[Route, tuple[Part, ...]]:
+    clip = measured(clip, settings)
+    route = decide(clip.duration, settings)
+    return route, render(clip, route)
+
+
+def sent(parts: tuple[Part, ...]) -> list[np.ndarray]:
+    return [soundfile.read(io.BytesIO(part.wav), dtype="int16")[0] for part in parts]
 
 
 @pytest.mark.parametrize("seconds", [5.0, 6.0, 15.0])
 def test_in_range_is_one_call_with_the_file_as_it_is(seconds: float) -> None:
     clip = clip_of(seconds)
-    todo = plan(clip, Settings(short_audio="error", long_audio="error"))
-    assert (todo.source, todo.duration, todo.padded, todo.upload) == ("discrete", seconds, False, None)
-    assert [(part.start, part.end) for part in todo.parts] == [(0.0, seconds)]
-    assert todo.parts[0].wav == clip.wav()
+    route, parts = routed(clip, Settings(short_audio="error", long_audio="error"))
+    assert route == Route("discrete", seconds)
+    assert [(part.start, part.end) for part in parts] == [(0.0, seconds)]
+    assert parts[0].wav == clip.wav()
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 4.4, 4.99])
 def test_pad_adds_silence_first_where_the_service_skips(seconds: float, rate: int) -> None:
     clip = clip_of(seconds, rate)
-    todo = plan(clip, Settings())
-    (pcm,) = sent(todo)
-    assert (todo.source, todo.padded) == ("discrete", True)
+    route, parts = routed(clip, Settings())
+    (pcm,) = sent(parts)
+    assert route == Route("discrete", clip.duration, "pad")
+    assert route.padded
     assert len(pcm) == 5 * rate
     front = min(-(-rate // 2), 5 * rate - clip.frames)
     assert not pcm[:front].any()
     assert np.array_equal(pcm[front : front + clip.frames], clip.pcm())
     assert not pcm[front + clip.frames :].any()
-    assert (todo.parts[0].start, todo.parts[0].end) == (0.0, clip.duration)
+    assert (parts[0].start, parts[0].end) == (0.0, clip.duration)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 3.0, 4.99])
 def test_repeat_plays_it_again_in_whole_turns(seconds: float) -> None:
     clip = clip_of(seconds)
-    todo = plan(clip, Settings(short_audio="repeat"))
-    (pcm,) = sent(todo)
-    assert todo.padded
+    route, parts = routed(clip, Settings(short_audio="repeat"))
+    (pcm,) = sent(parts)
+    assert route == Route("discrete", seconds, "repeat")
+    assert route.padded
     assert 5.0 <= len(pcm) / 16_000 < 10.0
     assert np.array_equal(pcm.reshape(-1, clip.frames), np.tile(clip.pcm(), (len(pcm) // clip.frames, 1)))
 
 
 def test_skip() -> None:
-    for todo, seconds in (
-        (plan(clip_of(4.0), Settings(short_audio="skip")), 4.0),
-        (plan(clip_of(16.0), Settings(long_audio="skip")), 16.0),
-    ):
-        assert (todo.source, todo.parts, todo.upload, todo.duration) == (None, (), None, seconds)
+    assert routed(clip_of(4.0), Settings(short_audio="skip")) == (Route(None, 4.0), ())
+    assert routed(clip_of(16.0), Settings(long_audio="skip")) == (Route(None, 16.0), ())
 
 
 def test_error_says_the_lengths_and_the_remedy() -> None:
     with pytest.raises(errors.AudioTooShortError, match=r'4\.99 s is too short.*short_audio="pad"') as short:
-        plan(clip_of(4.99), Settings(short_audio="error"))
+        decide(4.99, Settings(short_audio="error"))
     assert (short.value.min_duration, short.value.actual_duration) == (5.0, 4.99)
     with pytest.raises(errors.AudioTooLongError, match=r'15\.01 s is too long.*long_audio="asynch"') as long:
-        plan(clip_of(15.01), Settings(long_audio="error"))
+        decide(15.01, Settings(long_audio="error"))
     assert (long.value.max_duration, long.value.actual_duration) == (15.0, 15.01)
 
 
-def test_asynch_uploads_the_clip_itself() -> None:
+def test_asynch_has_no_parts() -> None:
     clip = clip_of(15.01)
-    todo = plan(clip, Settings())
-    assert (todo.source, todo.duration, todo.upload, todo.parts) == ("asynch", 15.01, clip, ())
+    route, parts = routed(clip, Settings())
+    assert (route, parts) == (Route("asynch", 15.01), ())
 
 
 def test_truncate_keeps_the_first_15_seconds() -> None:
     clip = clip_of(20.0)
-    todo = plan(clip, Settings(long_audio="truncate"))
-    (pcm,) = sent(todo)
+    route, parts = routed(clip, Settings(long_audio="truncate"))
+    (pcm,) = sent(parts)
     assert np.array_equal(pcm, clip.pcm()[: 15 * 16_000])
-    assert (todo.source, todo.duration, todo.parts[0].end) == ("discrete", 20.0, 15.0)
+    assert route == Route("discrete", 20.0, "truncate")
+    assert (parts[0].start, parts[0].end) == (0.0, 15.0)
 
 
 def test_chunks_are_5_to_15_seconds_and_cover_everything() -> None:
     clip = clip_of(47.3)
-    todo = plan(clip, Settings(long_audio="chunk"))
-    pieces = sent(todo)
-    assert todo.source == "chunk"
+    route, parts = routed(clip, Settings(long_audio="chunk"))
+    pieces = sent(parts)
+    assert route == Route("chunk", 47.3)
     assert np.array_equal(np.concatenate(pieces), clip.pcm())
     assert all(5.0 <= len(piece) / 16_000 <= 15.0 for piece in pieces)
-    assert todo.parts[0].start == 0.0
-    assert todo.parts[-1].end == pytest.approx(47.3)
-    assert all(one.end == other.start for one, other in pairwise(todo.parts))
+    assert parts[0].start == 0.0
+    assert parts[-1].end == pytest.approx(47.3)
+    assert all(one.end == other.start for one, other in pairwise(parts))
 
 
 @given(
@@ -147,7 +153,7 @@ def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:
     clip = open_clip(b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body)
     assert clip is not None
     assert clip.ready
-    assert len(plan(clip, Settings()).parts[0].wav) == 44 + 6 * 32_000
+    assert len(routed(clip, Settings())[1][0].wav) == 44 + 6 * 32_000
 
 
 def test_a_compressed_files_real_length_counts(tmp_path: Path) -> None:
@@ -157,6 +163,34 @@ def test_a_compressed_files_real_length_counts(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 3])
     clip = open_clip(path)
     assert clip is not None
-    todo = plan(clip, Settings())
-    assert todo.padded
-    assert todo.duration < 4.0
+    route, _ = routed(clip, Settings())
+    assert route.padded
+    assert route.duration < 4.0
+
+
+@pytest.mark.parametrize(
+    ("duration", "settings", "calls"),
+    [
+        (3.0, {}, [(3.0, 5.0)]),
+        (3.0, {"short_audio": "repeat"}, [(3.0, 6.0)]),
+        (3.0, {"short_audio": "skip"}, []),
+        (6.0, {}, [(6.0, 6.0)]),
+        (60.0, {}, [(60.0, 60.0)]),
+        (60.0, {"long_audio": "truncate"}, [(15.0, 15.0)]),
+        (60.0, {"long_audio": "chunk"}, [(12.0, 12.0)] * 5),
+        (15.5, {"long_audio": "chunk"}, [(7.75, 7.75)] * 2),
+    ],
+)
+def test_the_length_tells_the_calls(
+    duration: float, settings: dict[str, str], calls: list[tuple[float, float]]
+) -> None:
+    assert decide(duration, Settings(**settings)).calls == calls
+
+
+def test_a_long_compressed_file_is_decoded_only_if_its_samples_are_needed() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(voice(10.0, 8_000), 7), 8_000, format="FLAC")
+    clip = open_clip(file.getvalue())
+    assert clip is not None
+    assert measured(clip, Settings()) is clip
+    assert isinstance(measured(clip, Settings(long_audio="chunk")).source, np.ndarray)

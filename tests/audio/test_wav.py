@@ -39,12 +39,12 @@ def test_what_is_written_is_what_the_standard_library_writes() -> None:
         writer.setframerate(22_050)
         writer.writeframes(PCM.tobytes())
     assert wav.encode(PCM, 22_050) == file.getvalue()
-    assert read(file.getvalue()) == WavHeader(22_050, 1, 16, 800, plain=True)
+    assert read(file.getvalue()) == WavHeader(22_050, 1, 16, 800, 44, plain=True)
 
 
 def test_chunks_around_the_audio_are_passed_over() -> None:
     data = riff(chunk(b"JUNK", b"x" * 33), chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes()), chunk(b"LIST", b"abc"))
-    assert read(data) == WavHeader(16_000, 1, 16, 800, plain=True)
+    assert read(data) == WavHeader(16_000, 1, 16, 800, 86, plain=True)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_only_16_bit_pcm_is_plain(tag: int, bits: int, channels: int) -> None:
     ids=["riff size", "trailing bytes", "half a chunk", "chunk too long", "byte rate", "ffmpeg pipe", "sox pipe"],
 )
 def test_odd_but_whole_files_are_read_and_not_sent_as_they_are(data: bytes) -> None:
-    assert read(data) == WavHeader(16_000, 1, 16, 800, plain=False)
+    assert read(data) == WavHeader(16_000, 1, 16, 800, 44, plain=False)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,17 @@ def test_a_file_cut_anywhere_in_its_header_is_refused(cut: int) -> None:
 
 def test_big_endian_and_64_bit_files() -> None:
     rifx = b"RIFX" + struct.pack(">I", 36 + 1600) + b"WAVEfmt " + struct.pack(">IHHIIHH", 16, 1, 1, 8000, 16_000, 2, 16)
-    assert read(rifx + b"data" + struct.pack(">I", 1600) + bytes(1600)) == WavHeader(8_000, 1, 16, 800, plain=False)
+    assert read(rifx + b"data" + struct.pack(">I", 1600) + bytes(1600)) == WavHeader(8_000, 1, 16, 800, 44, plain=False)
     ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, 1600, 800, 0))
     rf64 = riff(
         ds64, chunk(b"fmt ", fmt()), chunk(b"data", bytes(1600), length=0xFFFF_FFFF), magic=b"RF64", size=0xFFFF_FFFF
     )
-    assert read(rf64) == WavHeader(16_000, 1, 16, 800, plain=False)
+    assert read(rf64) == WavHeader(16_000, 1, 16, 800, 80, plain=False)
     with pytest.raises(WavError, match="1500 of its 1600"):
         read(rf64[:-100])
+
+
+def test_samples_are_found_behind_other_chunks() -> None:
+    data = riff(chunk(b"LIST", b"abcd"), chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes()), chunk(b"LIST", b"ef"))
+    assert np.array_equal(wav.samples(data), PCM)
+    assert np.shares_memory(wav.samples(data), np.frombuffer(data, np.uint8))

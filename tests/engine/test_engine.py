@@ -472,7 +472,7 @@ class TestFailures:
         assert sandbox.calls == 8
 
     def test_a_fault_of_ours_is_not_swallowed(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("valence_integrations.engine._job.plan", lambda clip, settings: 1 / 0)
+        monkeypatch.setattr("valence_integrations.engine._job.decide", lambda duration, settings: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             engine.predict_many([voice(6.0)], on_error="null")
 

@@ -43,7 +43,9 @@ class Trial:
             self.holds.append(seconds)
             return seconds
 
-        return call_with_retries(attempt, max_attempts=max_attempts, hold=hold, failed=self.failed.append, again=again)
+        return call_with_retries(
+            attempt, max_attempts=max_attempts, hold=hold, on_failure=self.failed.append, on_retry=again
+        )
 
 
 @pytest.fixture

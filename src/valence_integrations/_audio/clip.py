@@ -66,8 +66,17 @@ class Clip:
         UnreadableAudioError
             If it cannot be decoded.
         """
+        if isinstance(self.source, np.ndarray) and self._is_decoded:
+            return self.source
+        if self.ready and isinstance(self.source, bytes):
+            return wav.samples(self.source)
         blocks = list(self.blocks())
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def decoded(self) -> Clip:
+        """Return the clip with its mono waveform at `rate` in memory, and so with its exact length."""
+        pcm = self.pcm()
+        return Clip(self.name, self.rate, 1, len(pcm), False, pcm)
 
     def blocks(self) -> Iterator[Int16]:
         """Mono waveform at `rate`, piece by piece, so that a long item is never whole in memory."""
@@ -108,6 +117,13 @@ class Clip:
             size = sum(file.write(block.astype("<i2", copy=False).tobytes()) for block in self.blocks())
             file.seek(0)
             file.write(wav.header(self.rate, size))
+
+    @property
+    def _is_decoded(self) -> bool:
+        """Whether the source is what `pcm` returns."""
+        source = self.source
+        is_mono = isinstance(source, np.ndarray) and source.dtype == np.int16 and source.ndim == 1
+        return is_mono and self.rate == self.sampling_rate
 
     def _floats(self) -> Iterator[Float32]:
         """Mono float waveform at its own rate."""

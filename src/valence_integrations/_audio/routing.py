@@ -1,4 +1,4 @@
-"""Routing: which API an item goes to, and as which clips.
+"""Routing: which API an item goes to, by its length, and as which WAV files.
 
 ================  =====================================================================
 length            way
@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,17 @@ from valence_integrations._audio.clip import Clip
 from valence_integrations.errors import AudioTooLongError, AudioTooShortError
 from valence_integrations.settings import Settings
 
-__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Part", "Plan", "plan"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_SECONDS",
+    "MIN_SECONDS",
+    "SKIPPED_SECONDS",
+    "Part",
+    "Route",
+    "decide",
+    "measured",
+    "render",
+]
 
 #: The service wants 4.5 s after the 0.5 s that it skips [SDK, live probe].
 MIN_SECONDS = 5.0
@@ -39,6 +50,9 @@ MAX_BYTES = 6 * 2**20
 
 #: The length of a compressed file is known for sure only when it is decoded; over this, its header is believed.
 _DECODE_FIRST_SECONDS = 60.0
+
+#: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured).
+_CHUNK_SECONDS = 14.0
 
 #: A pause is at least this long: between syllables it is shorter.
 _PAUSE_SECONDS = 0.2
@@ -71,9 +85,9 @@ class Part:
         return self.end - self.start
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What is to be done with one item.
+@dataclass(frozen=True)
+class Route:
+    """How an item of a certain length is sent.
 
     Attributes
     ----------
@@ -81,81 +95,140 @@ class Plan:
         None if the item is skipped.
     duration : float
         Seconds of audio in the item.
-    parts : tuple of Part
-        What is sent to the DiscreteAPI.
-    upload : Clip or None
-        What is sent to the AsynchAPI.
-    padded : bool
-        Whether the item was lengthened.
+    change : {"pad", "repeat", "truncate"} or None
+        What is done to the audio before it is sent.
     """
 
-    source: str | None
+    source: Literal["discrete", "chunk", "asynch"] | None
     duration: float
-    parts: tuple[Part, ...] = ()
-    upload: Clip | None = None
-    padded: bool = False
+    change: Literal["pad", "repeat", "truncate"] | None = None
+
+    @property
+    def padded(self) -> bool:
+        """Whether the item is lengthened."""
+        return self.change in ("pad", "repeat")
+
+    @property
+    def calls(self) -> list[tuple[float, float]]:
+        """Seconds of the item that each call stands for, and seconds that it sends.
+
+        How many calls a long item is cut into depends on its pauses: 14 s each are expected.
+        """
+        if self.source is None:
+            return []
+        if self.source == "chunk":
+            number = max(math.ceil(self.duration / _CHUNK_SECONDS), 2)
+            return [(self.duration / number, self.duration / number)] * number
+        if self.change == "truncate":
+            return [(MAX_SECONDS, MAX_SECONDS)]
+        if self.change == "pad":
+            return [(self.duration, MIN_SECONDS)]
+        if self.change == "repeat":
+            return [(self.duration, math.ceil(MIN_SECONDS / self.duration) * self.duration)]
+        return [(self.duration, self.duration)]
 
 
-def plan(clip: Clip, settings: Settings) -> Plan:
-    """Decide how an item is sent.
+def decide(duration: float, settings: Settings) -> Route:
+    """Decide how an item is sent, by its length.
+
+    Parameters
+    ----------
+    duration : float
+        Seconds.
+    settings : Settings
+        The policies for short and long items.
 
     Raises
     ------
     AudioTooShortError, AudioTooLongError
         If the policy for such items is ``"error"``.
-    AudioError
-        If it cannot be decoded.
+
+    Examples
+    --------
+    >>> from valence_integrations import Settings
+    >>> from valence_integrations._audio.routing import decide
+    >>> decide(3.0, Settings()).change, decide(60.0, Settings(long_audio="chunk")).source
+    ('pad', 'chunk')
     """
-    pcm = None if clip.ready or clip.duration > _DECODE_FIRST_SECONDS else clip.pcm()
-    duration = clip.duration if pcm is None else len(pcm) / clip.rate
     if duration < MIN_SECONDS:
-        return _plan_short(clip, pcm, duration, settings)
+        return _decide_short(duration, settings)
     if duration > MAX_SECONDS:
-        return _plan_long(clip, pcm, duration, settings)
-    data = clip.wav() if pcm is None else wav.encode(pcm, clip.rate)
-    if len(data) > MAX_BYTES:
-        data = wav.encode(clip.pcm(), clip.rate)
-    return Plan("discrete", duration, (Part(data, 0.0, duration),))
+        return _decide_long(duration, settings)
+    return Route("discrete", duration)
 
 
-def _plan_short(clip: Clip, pcm: Int16 | None, duration: float, settings: Settings) -> Plan:
+def _decide_short(duration: float, settings: Settings) -> Route:
     if settings.short_audio == "skip":
-        return Plan(None, duration)
+        return Route(None, duration)
     if settings.short_audio == "error":
-        error = AudioTooShortError(
+        raise AudioTooShortError(
             f"{duration:.2f} s is too short: the service needs {MIN_SECONDS:g} s, as it skips the first "
             f'{SKIPPED_SECONDS:g} s. Use short_audio="pad", "repeat" or "skip", or drop it.',
             min_duration=MIN_SECONDS,
             actual_duration=duration,
         )
-        raise error.named(clip.name)
-    pcm = clip.pcm() if pcm is None else pcm
-    lengthen = _padded if settings.short_audio == "pad" else _repeated
-    data = wav.encode(lengthen(pcm, clip.rate), clip.rate)
-    return Plan("discrete", duration, (Part(data, 0.0, duration),), padded=True)
+    return Route("discrete", duration, settings.short_audio)
 
 
-def _plan_long(clip: Clip, pcm: Int16 | None, duration: float, settings: Settings) -> Plan:
+def _decide_long(duration: float, settings: Settings) -> Route:
     if settings.long_audio == "skip":
-        return Plan(None, duration)
+        return Route(None, duration)
     if settings.long_audio == "error":
-        error = AudioTooLongError(
+        raise AudioTooLongError(
             f"{duration:.2f} s is too long for one call of at most {MAX_SECONDS:g} s. "
             'Use long_audio="asynch", "chunk", "truncate" or "skip", or cut it.',
             max_duration=MAX_SECONDS,
             actual_duration=duration,
         )
-        raise error.named(clip.name)
-    if settings.long_audio == "asynch":
-        return Plan("asynch", duration, upload=clip)
-    pcm = clip.pcm() if pcm is None else pcm
-    rate = clip.rate
     if settings.long_audio == "truncate":
-        kept = pcm[: int(MAX_SECONDS * rate)]
-        return Plan("discrete", duration, (Part(wav.encode(kept, rate), 0.0, len(kept) / rate),))
-    cuts = cut_points(pcm, rate)
-    parts = tuple(Part(wav.encode(pcm[start:end], rate), start / rate, end / rate) for start, end in pairwise(cuts))
-    return Plan("chunk", len(pcm) / rate, parts)
+        return Route("discrete", duration, "truncate")
+    return Route(settings.long_audio, duration)
+
+
+def measured(clip: Clip, settings: Settings) -> Clip:
+    """Return the clip with a length that is known for sure.
+
+    The header of a compressed file may err, so a file up to a minute long is decoded, and a longer one if its samples
+    are needed anyway.
+    """
+    needs_samples = clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
+    if clip.ready or (clip.duration > _DECODE_FIRST_SECONDS and not needs_samples):
+        return clip
+    return clip.decoded()
+
+
+def render(clip: Clip, route: Route) -> tuple[Part, ...]:
+    """Make the WAV files for the DiscreteAPI; none for an item that is skipped or uploaded.
+
+    Parameters
+    ----------
+    clip : Clip
+        As `measured` returned it.
+    route : Route
+        What `decide` said about its duration.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be decoded.
+    """
+    rate = clip.rate
+    if route.source == "chunk":
+        pcm = clip.pcm()
+        cuts = pairwise(cut_points(pcm, rate))
+        return tuple(Part(wav.encode(pcm[start:end], rate), start / rate, end / rate) for start, end in cuts)
+    if route.source != "discrete":
+        return ()
+    if route.change is None:
+        data = clip.wav()
+        if len(data) > MAX_BYTES:  # metadata, as the audio of 15 s is smaller
+            data = wav.encode(clip.pcm(), rate)
+        return (Part(data, 0.0, route.duration),)
+    if route.change == "truncate":
+        pcm = clip.pcm()[: int(MAX_SECONDS * rate)]
+        return (Part(wav.encode(pcm, rate), 0.0, len(pcm) / rate),)
+    lengthen = _padded if route.change == "pad" else _repeated
+    return (Part(wav.encode(lengthen(clip.pcm(), rate), rate), 0.0, route.duration),)
 
 
 def _padded(pcm: Int16, rate: int) -> Int16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["HEADER_SIZE", "WavError", "WavHeader", "encode", "header", "read_header"]
+__all__ = ["HEADER_SIZE", "WavError", "WavHeader", "encode", "header", "read_header", "samples"]
 
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 
@@ -35,6 +36,8 @@ class WavHeader:
         Hz.
     channels, bits, frames : int
         Layout of the samples; `frames` is None for a compressed encoding.
+    start : int
+        Position of the first sample in the file, in bytes.
     plain : bool
         Whether every reader understands the file as it is: little-endian 16-bit PCM, and nothing odd in its structure.
     """
@@ -43,6 +46,7 @@ class WavHeader:
     channels: int
     bits: int
     frames: int | None
+    start: int
     plain: bool
 
 
@@ -107,20 +111,21 @@ def _finish(
     file: BinaryIO, size: int, fmt: tuple[int, int, int, int, int, int], length: int, *, plain: bool
 ) -> WavHeader:
     tag, channels, rate, byte_rate, block, bits = fmt
+    start = file.tell()
     available = size - file.tell()
     if length in _UNKNOWN_LENGTH and length > available:
         length, plain = available - available % max(block, 1), False
     if length > available:
         raise WavError(f"it is cut off: {available} of its {length} bytes of audio are there")
     if tag not in (_PCM, _FLOAT, _EXTENSIBLE):
-        return WavHeader(rate, channels, bits, None, plain=False)
+        return WavHeader(rate, channels, bits, None, start, plain=False)
     if length % block:
         raise WavError(f"its {length} bytes of audio end within a frame of {block} bytes")
     if length == 0:
         raise WavError("it holds no audio")
     whole = _rest_is_chunks(file, file.tell() + length + length % 2, size)
     plain = plain and whole and tag == _PCM and bits == 16 and byte_rate == rate * block
-    return WavHeader(rate, channels, bits, length // block, plain)
+    return WavHeader(rate, channels, bits, length // block, start, plain)
 
 
 def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
@@ -142,6 +147,16 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
     if len(data) < length:
         raise WavError("it is cut off within its header")
     return data
+
+
+def samples(data: bytes) -> npt.NDArray[np.int16]:
+    """Return the samples of a file whose header is `plain`, without copying them."""
+    import numpy as np
+
+    head = read_header(io.BytesIO(data), len(data))
+    assert head.plain
+    assert head.frames is not None
+    return np.frombuffer(data, "<i2", head.frames * head.channels, head.start)
 
 
 def header(sampling_rate: int, data_size: int) -> bytes:

@@ -47,8 +47,8 @@ def call_with_retries(
     *,
     max_attempts: int,
     hold: Callable[[float], float],
-    failed: Callable[[Exception], None],
-    again: Callable[[], None],
+    on_failure: Callable[[Exception], None],
+    on_retry: Callable[[], None],
 ) -> T:
     """Call `attempt` until it succeeds, fails for good, or has had all its attempts.
 
@@ -62,17 +62,17 @@ def call_with_retries(
     max_attempts : int
         Attempts altogether.
     hold : callable
-        Told the seconds that the service asks all callers to wait; returns those that are waited.
-    failed : callable
-        Told each failure.
-    again : callable
+        Called with the seconds that the service asks all callers to wait; returns those that are waited.
+    on_failure : callable
+        Called with each failure.
+    on_retry : callable
         Called before each attempt but the first.
     """
     billed = 0
 
     def decide(error: Exception) -> bool | float:
         nonlocal billed
-        failed(error)
+        on_failure(error)
         if isinstance(error, errors.RateLimitError):
             return hold(_DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after)
         if may_have_been_billed(error):
@@ -102,6 +102,6 @@ def call_with_retries(
         with trial:
             if trial.num == 1:
                 raise first
-            again()
+            on_retry()
             return attempt()
     raise AssertionError("unreachable")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import math
-import time
-import wave
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,12 +16,12 @@ import numpy as np
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import MAX_BYTES, MAX_SECONDS, MIN_SECONDS, plan
+from valence_integrations._audio.routing import MAX_BYTES, Route, decide, measured, render
 from valence_integrations._format import span
 from valence_integrations._limits.policy import Policy, Window
-from valence_integrations._service.asynch import KEPT_SECONDS
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._process import ProcessResources
+from valence_integrations.engine._receipts import UploadReceipts
 from valence_integrations.engine._recipes import Recipe, file_digest, recipe_key
 from valence_integrations.engine._segmented import Segmented, excerpts
 from valence_integrations.errors import ItemError
@@ -35,9 +32,6 @@ __all__ = [
     "estimate",
     "least_seconds",
 ]
-
-#: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured), where only its header is read.
-_CHUNK_SECONDS = 14.0
 
 #: Body of a call with ``payload="json"``: 198 450 numbers of 7 to 10 characters (measured).
 _JSON_BYTES = 1_800_000
@@ -160,12 +154,14 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
     seconds = 0.0
     for index, item in enumerate(items):
         counts["items"] += 1
+        clip = None
         try:
             clip = open_clip(item.audio if isinstance(item, Segmented) else item, settings.sampling_rate)
             need = None if clip is None else need_of(clip, item if isinstance(item, Segmented) else None)
         except ItemError as error:
             # A copy: without the traceback, whose frames hold audio.
-            unreadable[index] = copy.copy(error)
+            own = copy.copy(error)
+            unreadable[index] = own if clip is None else own.named(clip.name)
             continue
         if need is None or not need.calls:
             counts["missing" if need is None else "skipped"] += 1
@@ -241,9 +237,9 @@ def least_seconds(calls: int, windows: Iterable[Window]) -> float:
 class _Needs:
     """Tells what a clip needs.
 
-    Where nothing has to be decoded (a WAV file that the service takes as it is, a waveform), the calls are known
-    exactly: their audio is prepared as the job would prepare it. So they are for a file that was sent before.
-    Otherwise they come from the header, and the bytes of the file stand for the item.
+    Where the samples are in memory (a waveform, a small WAV file that the service takes as it is), the audio is
+    prepared as the job would prepare it, so the calls are known exactly. They are, too, for a file that was sent
+    before. Otherwise they come from the header, and the bytes of the file stand for the item.
     """
 
     def __init__(self, settings: Settings, resources: ProcessResources) -> None:
@@ -254,84 +250,54 @@ class _Needs:
     def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
         if segmented is not None:
             return self._by_segments(clip, segmented)
-        is_long, is_short = clip.duration > MAX_SECONDS, clip.duration < MIN_SECONDS
-        by_asynch = is_long and self._settings.long_audio == "asynch"
-        if clip.ready and not is_short and (by_asynch or not is_long):
-            size = _size(clip)
-            if by_asynch:
-                return _Need((_Call("asynch", _digest(clip), clip.duration, size),))
-            if size <= MAX_BYTES:
-                return _Need((self._discrete(_digest(clip), clip.duration, size),))
-        if is_long and self._settings.long_audio in ("skip", "error"):
-            # Said to be ready, it is planned by its header.
-            plan(replace(clip, ready=True), self._settings)
+        route = decide(clip.duration, self._settings)
+        if route.source is None:
             return _Need()
-        sampled = _sampled(clip)
-        if sampled is not None:
-            return self._by_samples(sampled)
-        if is_short and self._settings.short_audio in ("skip", "error"):
-            plan(replace(clip, ready=True), self._settings)
-            return _Need()
+        in_memory = isinstance(clip.source, np.ndarray) or (clip.ready and isinstance(clip.source, bytes))
+        untouched = clip.ready and route.change is None and route.source != "chunk"
+        if untouched and (route.source == "asynch" or _size(clip) <= MAX_BYTES):
+            return _Need((self._call(route.source, _digest(clip), clip.duration, _size(clip)),))
+        if in_memory:
+            return self._by_samples(clip)
         key = recipe_key(clip, self._settings)
         known = self._cache.recipe(key) if key is not None and self._cache is not None else None
         if known is not None:
             return self._by_recipe(Recipe.from_value(known))
         # A recipe's key is of the file's bytes, and stands for them as well as their digest.
-        return self._by_header(clip, key or _digest(clip))
+        return self._by_header(route, clip.rate, key or _digest(clip))
 
     def _by_recipe(self, recipe: Recipe) -> _Need:
-        if recipe.api == "asynch":
-            return _Need(tuple(_Call("asynch", sent.digest, recipe.duration, sent.size) for sent in recipe.parts))
-        calls = [self._discrete(sent.digest, sent.end - sent.start, sent.size) for sent in recipe.parts]
+        calls = [self._call(recipe.source, sent.digest, sent.end - sent.start, sent.size) for sent in recipe.parts]
         return _Need(tuple(calls), recipe.padded)
 
     def _by_samples(self, clip: Clip) -> _Need:
-        todo = plan(clip, self._settings)
-        if todo.upload is not None:
-            data = todo.upload.wav()
-            return _Need((_Call("asynch", file_digest(data), todo.duration, len(data)),))
-        calls = [self._discrete(part.digest, part.seconds, len(part.wav)) for part in todo.parts]
-        return _Need(tuple(calls), todo.padded)
+        clip = measured(clip, self._settings)
+        route = decide(clip.duration, self._settings)
+        if route.source == "asynch":
+            data = clip.wav()
+            return _Need((self._call("asynch", file_digest(data), route.duration, len(data)),))
+        parts = render(clip, route)
+        calls = [self._call(route.source, part.digest, part.seconds, len(part.wav)) for part in parts]
+        return _Need(tuple(calls), route.padded)
 
     def _by_segments(self, clip: Clip, item: Segmented) -> _Need:
         """Cut them out as the job would; those that cannot be are no calls."""
         needs = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
         return _Need(tuple(call for need in needs for call in need.calls), any(need.padded for need in needs))
 
-    def _by_header(self, clip: Clip, identity: str) -> _Need:
-        duration, settings = clip.duration, self._settings
-        sent = [duration]
-        is_short = duration < MIN_SECONDS
-        if is_short:
-            turns = math.ceil(MIN_SECONDS / duration)
-            sent = [MIN_SECONDS if settings.short_audio == "pad" else turns * duration]
-        elif duration > MAX_SECONDS and settings.long_audio == "truncate":
-            duration = MAX_SECONDS
-            sent = [duration]
-        elif duration > MAX_SECONDS and settings.long_audio == "chunk":
-            number = max(math.ceil(duration / _CHUNK_SECONDS), 2)
-            sent = [duration / number] * number
-        sizes = [wav.HEADER_SIZE + 2 * round(seconds * clip.rate) for seconds in sent]
-        if duration > MAX_SECONDS and settings.long_audio == "asynch":
-            return _Need((_Call("asynch", f"source {identity}", duration, sizes[0]),), sure=False)
+    def _by_header(self, route: Route, rate: int, identity: str) -> _Need:
         calls = [
-            self._discrete(f"source {identity} {number}", duration / len(sent), size)
-            for number, size in enumerate(sizes)
+            self._call(
+                route.source, f"source {identity} {number}", seconds, wav.HEADER_SIZE + 2 * round(seconds_sent * rate)
+            )
+            for number, (seconds, seconds_sent) in enumerate(route.calls)
         ]
-        return _Need(tuple(calls), is_short, sure=False)
+        return _Need(tuple(calls), route.padded, sure=False)
 
-    def _discrete(self, digest: str, seconds: float, size: int) -> _Call:
+    def _call(self, source: str | None, digest: str, seconds: float, size: int) -> _Call:
+        if source == "asynch":
+            return _Call("asynch", digest, seconds, size)
         return _Call("discrete", digest, seconds, _JSON_BYTES if self._envelope is None else self._envelope + size)
-
-
-def _sampled(clip: Clip) -> Clip | None:
-    """Return the clip with its samples at hand, if nothing has to be decoded for that."""
-    if isinstance(clip.source, np.ndarray):
-        return clip
-    if not clip.ready or not isinstance(clip.source, bytes):
-        return None
-    with wave.open(io.BytesIO(clip.source)) as file:
-        return replace(clip, ready=False, source=np.frombuffer(file.readframes(clip.frames), "<i2"))
 
 
 def _is_known(resources: ProcessResources, call: _Call) -> bool:
@@ -341,8 +307,7 @@ def _is_known(resources: ProcessResources, call: _Call) -> bool:
         return False
     if cache.get(cache_key(settings, call.api, call.digest)) is not None:
         return True
-    upload = cache.get(cache_key(settings, "upload", call.digest)) if call.api == "asynch" else None
-    return upload is not None and time.time() - upload["time"] <= KEPT_SECONDS
+    return call.api == "asynch" and UploadReceipts(cache, settings).find(call.digest) is not None
 
 
 def _windows(settings: Settings) -> Sequence[Window]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valence_integrations._audio.clip import Clip
-from valence_integrations._audio.routing import MAX_SECONDS, Plan
+from valence_integrations._audio.routing import MAX_SECONDS, Part, Route
 from valence_integrations._store.cache import cache_key
 from valence_integrations.settings import Settings
 
@@ -38,10 +38,10 @@ class Recipe:
     parts: tuple[Sent, ...]
 
     @classmethod
-    def of(cls, todo: Plan) -> Recipe:
-        """Recipe of a plan for the DiscreteAPI."""
-        parts = tuple(Sent(part.digest, len(part.wav), part.start, part.end) for part in todo.parts)
-        return cls(todo.source, todo.duration, todo.padded, parts)
+    def of(cls, route: Route, parts: Sequence[Part]) -> Recipe:
+        """Recipe of an item for the DiscreteAPI."""
+        sent = tuple(Sent(part.digest, len(part.wav), part.start, part.end) for part in parts)
+        return cls(route.source, route.duration, route.padded, sent)
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> Recipe:

@@ -1,0 +1,138 @@
+"""Answers by key, each found out once: single flight within a job, claims between processes, and what is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+from valence_integrations._cluster.client import ClusterCache
+from valence_integrations._limits.limiter import StoppedError
+from valence_integrations._store.cache import ResultCache
+from valence_integrations.engine._futures import complete
+from valence_integrations.engine._stats import Stats
+
+__all__ = ["Answers", "CachedAnswer"]
+
+#: Seconds between two looks whether another process has the answer that this one needs too.
+_OTHERS_SECONDS = 0.05
+
+#: A cached value: {"segments": [...], "request_id": ...}; with "cached" if nothing was paid for it.
+CachedAnswer: TypeAlias = "dict[str, Any]"
+
+
+class Answers:
+    """The answers of one job.
+
+    Parameters
+    ----------
+    cache : ResultCache or ClusterCache
+        Where answers and claims are kept.
+    stats : Stats
+        Counts the hits.
+    wait : callable
+        Wait so many seconds; return whether the job was stopped.
+
+    Examples
+    --------
+    >>> from valence_integrations._store.cache import ResultCache
+    >>> from valence_integrations.engine._answers import Answers
+    >>> from valence_integrations.engine._stats import Stats
+    >>> answers = Answers(ResultCache(None), Stats(), wait=lambda seconds: False)
+    >>> answers.find("key", lambda fresh: fresh.set_result(answers.keep("key", {"emotion": "sad"}))).result()
+    {'emotion': 'sad'}
+    >>> answers.find("key", lambda fresh: None).result()
+    {'emotion': 'sad', 'cached': True}
+    """
+
+    def __init__(self, cache: ResultCache | ClusterCache, stats: Stats, wait: Callable[[float], bool]) -> None:
+        self._cache = cache
+        self._stats = stats
+        self._wait = wait
+        self._under_way: dict[str, Future[CachedAnswer]] = {}
+        self._lock = threading.Lock()
+        self._working = 0
+        self._idle = threading.Condition()
+
+    def find(self, key: str, begin: Callable[[Future[CachedAnswer]], None]) -> Future[CachedAnswer]:
+        """Return the answer to a key: kept, on its way, or begun now.
+
+        Parameters
+        ----------
+        key : str
+            See `cache_key`.
+        begin : callable
+            Called if nobody else finds the answer out; completes the future it is given, now or later.
+        """
+        with self._lock:
+            known = self._under_way.get(key)
+            kept = self._cache.get(key) if known is None else None
+            if known is None and kept is None:
+                fresh = self._under_way[key] = Future[CachedAnswer]()
+        if known is not None or kept is not None:
+            self._stats.add(cache_hits=1)
+            answer = Future[CachedAnswer]()
+            if kept is not None:
+                answer.set_result({**kept, "cached": True})
+            else:
+                assert known is not None
+                known.add_done_callback(lambda done: complete(answer, lambda: {**done.result(), "cached": True}))
+            return answer
+        fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
+        try:
+            with self._at_work():
+                self._begin(key, fresh, begin)
+        except BaseException as error:
+            fresh.set_exception(error)
+        return fresh
+
+    def kept(self, key: str) -> CachedAnswer | None:
+        """Return an answer that is in the cache, or None."""
+        return self._cache.get(key)
+
+    def keep(self, key: str, answer: CachedAnswer) -> CachedAnswer:
+        """Store an answer, and return it."""
+        self._cache.put(key, answer)
+        return answer
+
+    def drain(self, seconds: float) -> int:
+        """Wait until the calls under way are answered and kept, since they are paid; return how many are left."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._working, seconds)
+            return self._working
+
+    def _begin(self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]) -> None:
+        others = self._await_other_claim(key)
+        if others is not None:
+            self._stats.add(cache_hits=1)
+            fresh.set_result({**others, "cached": True})
+            return
+        fresh.add_done_callback(partial(self._release_claim, key))
+        begin(fresh)
+
+    def _await_other_claim(self, key: str) -> CachedAnswer | None:
+        """Wait while another job or process works on the key; return its answer, or None once the claim is ours."""
+        while not self._cache.claim(key):
+            if (answer := self._cache.get(key)) is not None:
+                return answer
+            if self._wait(_OTHERS_SECONDS):
+                raise StoppedError
+        return None
+
+    def _release_claim(self, key: str, done: Future[CachedAnswer]) -> None:
+        if done.cancelled() or done.exception():
+            self._cache.release(key)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._idle:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._working -= 1
+                self._idle.notify_all()

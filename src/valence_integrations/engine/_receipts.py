@@ -1,0 +1,62 @@
+"""Upload receipts: the request ids of uploads whose result is not fetched yet, so that none is made twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from valence_integrations._cluster.client import ClusterCache
+from valence_integrations._service.asynch import KEPT_SECONDS
+from valence_integrations._store.cache import ResultCache, cache_key
+from valence_integrations.settings import Settings
+
+__all__ = ["UploadReceipts"]
+
+
+class UploadReceipts:
+    """Receipts in the cache, by the digest of the WAV file that was uploaded.
+
+    Parameters
+    ----------
+    cache : ResultCache or ClusterCache
+        Where they are kept.
+    settings : Settings
+        Whose service, and so whose receipts.
+    clock : callable, optional
+        Seconds since the epoch.
+
+    Examples
+    --------
+    >>> from valence_integrations import Settings
+    >>> from valence_integrations._store.cache import ResultCache
+    >>> from valence_integrations.engine._receipts import UploadReceipts
+    >>> receipts = UploadReceipts(ResultCache(None), Settings(api_key="key"))
+    >>> receipts.put("digest", "request-1")
+    >>> receipts.find("digest")
+    'request-1'
+    """
+
+    def __init__(
+        self, cache: ResultCache | ClusterCache, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+
+    def find(self, digest: str) -> str | None:
+        """Return the request id of an upload whose result the service still has; it forgets all after 24 hours."""
+        receipt = self._cache.get(self._key(digest))
+        if receipt is None or self._clock() - receipt["time"] > KEPT_SECONDS:
+            return None
+        return str(receipt["request_id"])
+
+    def put(self, digest: str, request_id: str) -> None:
+        """Store the receipt of an upload that is complete."""
+        self._cache.put(self._key(digest), {"request_id": request_id, "time": self._clock()})
+
+    def forget(self, digest: str) -> None:
+        """Remove a receipt."""
+        self._cache.remove(self._key(digest))
+
+    def _key(self, digest: str) -> str:
+        return cache_key(self._settings, "upload", digest)

@@ -1,0 +1,143 @@
+"""Single flight, claims and receipts, without threads: what begins is completed by the test itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from valence_integrations import Settings
+from valence_integrations._limits.limiter import StoppedError
+from valence_integrations._service.asynch import KEPT_SECONDS
+from valence_integrations._store.cache import ResultCache, cache_key
+from valence_integrations.engine._answers import Answers, CachedAnswer
+from valence_integrations.engine._receipts import UploadReceipts
+from valence_integrations.engine._stats import Stats
+
+SAD: CachedAnswer = {"segments": [{"emotion": "sad"}], "request_id": "r1"}
+
+
+class Service:
+    """Begins what it is asked for, and completes it when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[Future[CachedAnswer]] = []
+
+    def __call__(self, fresh: Future[CachedAnswer]) -> None:
+        self.begun.append(fresh)
+
+
+@pytest.fixture
+def stats() -> Stats:
+    return Stats()
+
+
+@pytest.fixture
+def cache() -> ResultCache:
+    return ResultCache(None)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+def answers_of(cache: ResultCache, stats: Stats) -> Answers:
+    return Answers(cache, stats, wait=lambda seconds: True)
+
+
+def test_an_answer_on_its_way_is_begun_once(cache: ResultCache, stats: Stats, service: Service) -> None:
+    answers = answers_of(cache, stats)
+    first, second = answers.find("key", service), answers.find("key", service)
+    assert (len(service.begun), first.done(), second.done()) == (1, False, False)
+    service.begun[0].set_result(answers.keep("key", SAD))
+    assert (first.result(), second.result()) == (SAD, {**SAD, "cached": True})
+    assert stats.cache_hits == 1
+
+
+def test_a_kept_answer_begins_nothing(cache: ResultCache, stats: Stats, service: Service) -> None:
+    answers = answers_of(cache, stats)
+    answers.keep("key", SAD)
+    assert answers.find("key", service).result() == {**SAD, "cached": True}
+    assert (service.begun, stats.cache_hits) == ([], 1)
+
+
+def test_a_failure_reaches_all_who_wait_and_is_begun_anew(cache: ResultCache, stats: Stats, service: Service) -> None:
+    answers = answers_of(cache, stats)
+    waiting = [answers.find("key", service), answers.find("key", service)]
+    service.begun[0].set_exception(OSError("gone"))
+    assert [str(future.exception()) for future in waiting] == ["gone", "gone"]
+    assert cache.claim("key"), "the claim is released"
+    cache.release("key")
+    answers.find("key", service)
+    assert len(service.begun) == 2
+
+
+def test_what_fails_to_begin_is_the_answers_failure(cache: ResultCache, stats: Stats) -> None:
+    def begin(fresh: Future[CachedAnswer]) -> None:
+        raise OSError("no thread")
+
+    assert str(answers_of(cache, stats).find("key", begin).exception()) == "no thread"
+
+
+def test_the_answer_of_another_process_is_taken(tmp_path: Path, stats: Stats, service: Service) -> None:
+    other, waits = ResultCache(tmp_path), []
+    assert other.claim("key")
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.put("key", SAD)
+        return False
+
+    answers = Answers(ResultCache(tmp_path), stats, wait)
+    assert answers.find("key", service).result() == {**SAD, "cached": True}
+    assert (len(waits), service.begun, stats.cache_hits) == (3, [], 1)
+
+
+def test_a_claim_given_up_by_another_process_is_taken_over(tmp_path: Path, stats: Stats, service: Service) -> None:
+    other = ResultCache(tmp_path)
+    assert other.claim("key")
+
+    def wait(seconds: float) -> bool:
+        other.release("key")
+        return False
+
+    Answers(ResultCache(tmp_path), stats, wait).find("key", service)
+    assert len(service.begun) == 1
+    assert not other.claim("key")
+
+
+def test_a_stopped_job_waits_for_no_claim(cache: ResultCache, stats: Stats, service: Service) -> None:
+    assert cache.claim("key")
+    assert isinstance(answers_of(cache, stats).find("key", service).exception(), StoppedError)
+    assert service.begun == []
+
+
+def test_what_is_begun_is_at_work_until_begin_returns(cache: ResultCache, stats: Stats) -> None:
+    answers, left = answers_of(cache, stats), []
+    answers.find("key", lambda fresh: left.append(answers.drain(0.0)))
+    assert (left, answers.drain(0.0)) == ([1], 0)
+
+
+def test_receipts_are_each_services_own_and_last_as_long_as_its_results(cache: ResultCache) -> None:
+    now = 1_000.0
+    here = Settings(api_key="key", base_url="https://here.example")
+    receipts = UploadReceipts(cache, here, clock=lambda: now)
+    receipts.put("digest", "r1")
+    assert (receipts.find("digest"), receipts.find("another")) == ("r1", None)
+    assert UploadReceipts(cache, Settings(base_url="https://there.example"), lambda: now).find("digest") is None
+    now += KEPT_SECONDS
+    assert receipts.find("digest") == "r1"
+    now += 1
+    assert receipts.find("digest") is None
+
+
+def test_a_receipt_is_forgotten(cache: ResultCache) -> None:
+    settings = Settings(api_key="key")
+    receipts = UploadReceipts(cache, settings)
+    receipts.put("digest", "r1")
+    receipts.forget("digest")
+    assert receipts.find("digest") is None
+    assert cache.get(cache_key(settings, "upload", "digest")) is None
