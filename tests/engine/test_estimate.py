@@ -18,9 +18,8 @@ from valence_integrations import Engine, Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.open import open_clip
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._limits.policy import Policy, Window, least_seconds
 from valence_integrations.engine import Estimate
-from valence_integrations.engine._estimate import least_seconds
 from valence_integrations.sandbox import Sandbox
 from valence_integrations.settings import RateLimits
 

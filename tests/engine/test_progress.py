@@ -392,7 +392,7 @@ class TestInterrupts:
     def test_calls_that_are_not_answered_in_time(
         self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("valence_integrations.engine._engine.INTERRUPT_SECONDS", 0.1)
+        monkeypatch.setattr("valence_integrations.engine._run.INTERRUPT_SECONDS", 0.1)
 
         def items() -> object:
             yield from clips(2)

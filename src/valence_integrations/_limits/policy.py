@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from valence_integrations.settings import RateLimits
 
-__all__ = ["Policy", "Window"]
+__all__ = ["Policy", "Window", "least_seconds"]
 
 #: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
 _UNLIMITED_RATE = 1_000.0
@@ -84,6 +85,36 @@ class Policy:
             Window(w.count, w.seconds, max(w.others - own(w.seconds), 0), w.others_until) for w in policy.windows
         )
         return cls(windows, policy.concurrency)
+
+
+def least_seconds(calls: int, windows: Iterable[Window]) -> float:
+    """Seconds from the first to the last of so many calls, if all windows are used as well as possible.
+
+    Each window says that a call is its length later, at least, than the one that is its count before. So the last
+    call is as late as the longest way back to the first; as the lengths divide one another, that way takes the
+    longest windows first.
+
+    Examples
+    --------
+    >>> from valence_integrations._format import span
+    >>> from valence_integrations._limits.policy import Policy, least_seconds
+    >>> from valence_integrations.settings import RateLimits
+    >>> span(least_seconds(100_000, Policy.of(RateLimits()).windows))
+    '9 d 9 h 9 min 9 s'
+    """
+    steps: list[tuple[int, float]] = []
+    for window in sorted(windows, key=lambda window: window.seconds):
+        count = window.count
+        if steps:
+            # No more fit into a longer window than the shorter ones let through.
+            fewer, shorter = steps[-1]
+            count = min(count, fewer * math.ceil(window.seconds / shorter))
+        steps.append((count, window.seconds))
+    seconds, before = 0.0, max(calls - 1, 0)
+    for count, length in reversed(steps):
+        seconds += before // count * length
+        before %= count
+    return seconds
 
 
 def _count(value: Any) -> Any:

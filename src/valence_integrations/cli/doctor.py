@@ -6,11 +6,12 @@ import importlib.metadata
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from valence_integrations import __version__, errors
 from valence_integrations._format import size
+from valence_integrations._service.probe import health, rate_limit_status
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, state_directory
 from valence_integrations.cli.terminal import ExitCode, in_options, one_line
@@ -56,9 +57,9 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _key(key)
     transport = Transport(settings, 1)
     try:
-        yield _service(transport, settings.base_url)
+        yield _service(transport, settings)
         if key:
-            yield from _account(transport, settings.base_url, key)
+            yield from _account(transport, settings)
     finally:
         transport.close()
     yield _cache(settings)
@@ -72,28 +73,28 @@ def _key(key: str | None) -> Finding:
     )
 
 
-def _service(transport: Transport, base_url: str) -> Finding:
+def _service(transport: Transport, settings: Settings) -> Finding:
+    base_url = settings.base_url
     begun = time.monotonic()
     try:
-        said = transport.send("GET", f"{base_url}/v1/rate-limit/health").json()
-    except (errors.ValenceError, ValueError) as error:
+        state = health(transport, settings)
+    except errors.ValenceError as error:
         return Finding("service", f"{base_url}: {error}", ExitCode.STOPPED)
-    state = said.get("status") if isinstance(said, Mapping) else None
     milliseconds = 1_000 * (time.monotonic() - begun)
     code = ExitCode.DONE if state == "healthy" else ExitCode.STOPPED
     return Finding("service", f"{base_url} is {state or 'there'} ({milliseconds:.0f} ms)", code)
 
 
-def _account(transport: Transport, base_url: str, key: str) -> Iterator[Finding]:
+def _account(transport: Transport, settings: Settings) -> Iterator[Finding]:
     try:
-        status = transport.send("GET", f"{base_url}/v1/rate-limit/status", headers={"x-api-key": key}).json()
+        status = rate_limit_status(transport, settings)
         limits, usage = dict(status["limits"]), dict(status.get("current_usage") or {})
+    except (errors.InvalidResponseError, TypeError, ValueError, KeyError):
+        yield Finding("account", "the service does not tell its limits; the documented ones are kept to")
     except errors.AuthenticationError as error:
         yield Finding("account", str(error), ExitCode.WRONG_USE)
     except errors.ValenceError as error:
         yield Finding("account", str(error), ExitCode.STOPPED)
-    except (TypeError, ValueError, KeyError):
-        yield Finding("account", "the service does not tell its limits; the documented ones are kept to")
     else:
         yield Finding("account", f"policy {status.get('policy_name', 'without a name')}; the key is accepted")
         for name, limit in limits.items():

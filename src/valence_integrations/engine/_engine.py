@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, get_args
 
@@ -14,10 +11,11 @@ import numpy as np
 
 from valence_integrations._cluster.client import ClusterClient
 from valence_integrations.engine._estimate import Estimate, estimate
-from valence_integrations.engine._exit import INTERRUPT_SECONDS, drain_at_exit, forget
-from valence_integrations.engine._job import Job, PredictionFuture
+from valence_integrations.engine._exit import INTERRUPT_SECONDS
+from valence_integrations.engine._job import Job
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._progress import Progress
+from valence_integrations.engine._run import run
 from valence_integrations.engine._stats import Stats
 from valence_integrations.errors import BatchError, ValenceError
 from valence_integrations.results import EmotionPrediction
@@ -29,19 +27,9 @@ __all__ = ["Engine"]
 #: early, more where everything is wanted and one slow item should not hold up the others.
 _AHEAD_LAZY, _AHEAD_ALL = 4, 32
 
-#: The AsynchAPI takes no model; what it answers has the emotions of this one.
-_ASYNCH_MODEL = "4emotions"
-_NO_MODEL = (
-    "The AsynchAPI takes no model: long items are not answered by {!r}, but by the account's own. "
-    'Use long_audio="chunk" for the same model everywhere.'
-)
-
-
 #: One line for each event that matters. Never the key, audio, or an answer.
 _log = logging.getLogger("valence_integrations")
 _log.addHandler(logging.NullHandler())
-
-_job_numbers = itertools.count(1)
 
 
 class Engine:
@@ -298,69 +286,8 @@ class Engine:
         check_choice("on_error", on_error, get_args(OnError))
         _check_items(items)
         ahead *= self.settings.concurrency or DEFAULT_CONCURRENCY
-        return self._predictions(items, progress, ahead, failed if on_error == "raise" else {})
-
-    def _predictions(
-        self, items: Iterable[object], progress: bool | Progress, ahead: int, failed: dict[int, ValenceError]
-    ) -> Iterator[EmotionPrediction]:
-        source = iter(items)
-        resources = self._resources
-        job = Job(resources)
-        drain_at_exit(job)
-        number = next(_job_numbers)
         total = len(items) if isinstance(items, Sized) else None
-        shared = progress if isinstance(progress, Progress) else None
-        done = shared or Progress(total, self.stats, windows=lambda: resources.windows, show=bool(progress))
-        begun: deque[PredictionFuture] = deque()
-        more = True
-        _log.info("job %d begins: %s items, model %s at %s", number, total, self.settings.model, self.settings.base_url)
-        try:
-            for index in range(2**63):
-                while more and len(begun) < ahead:
-                    try:
-                        begun.append(done.watch(job.submit(next(source))))
-                    except StopIteration:
-                        more = False
-                if not begun:
-                    break
-                prediction = job.wait(begun.popleft())
-                if prediction.error is not None:
-                    failed[index] = prediction.error
-                    _log.warning("job %d, item %d: %s: %s", number, index, *_said(prediction.error))
-                if prediction.source == "asynch" and self.settings.model != _ASYNCH_MODEL:
-                    warnings.warn(_NO_MODEL.format(self.settings.model), stacklevel=4)
-                yield prediction
-            done.finish()
-            _log.info("job %d ends: %s", number, done.summary())
-        except GeneratorExit:
-            _log.info("job %d is left: %s", number, done.summary())
-            raise
-        except KeyboardInterrupt:
-            unanswered = self._drain(job, INTERRUPT_SECONDS)
-            message = done.interrupted(unanswered, kept=resources.cache is not None and resources.cache.outlives)
-            _log.warning("job %d: %s", number, message)
-            # As its message, it is the last line that a person sees, and whoever catches it has it too.
-            raise KeyboardInterrupt(message) from None
-        except BaseException as error:
-            self._drain(job, self.settings.timeout[1])
-            _log.error("job %d stops: %s: %s; %s", number, *_said(error), done.summary())
-            raise
-        finally:
-            job.stop()
-            if shared is None:
-                done.close()
-
-    @staticmethod
-    def _drain(job: Job, seconds: float) -> int:
-        """Begin nothing more, and wait for what is paid; return the calls that were not waited for."""
-        job.stop()
-        forget(job)
-        return job.drain(seconds)
-
-
-def _said(error: BaseException) -> tuple[str, str]:
-    """Type and message of an error; the message only of one of ours, which holds nothing that is secret."""
-    return type(error).__name__, str(error) if isinstance(error, ValenceError) else "not an error of this library"
+        return run(self._resources, iter(items), total, progress, ahead, failed if on_error == "raise" else {})
 
 
 def _check_items(items: object) -> None:

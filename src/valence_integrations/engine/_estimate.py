@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import MAX_BYTES, Route, decide, measured, render
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._limits.policy import Policy, Window, least_seconds
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._receipts import UploadReceipts
@@ -30,7 +29,6 @@ from valence_integrations.settings import RateLimits, Settings
 __all__ = [
     "Estimate",
     "estimate",
-    "least_seconds",
 ]
 
 #: Body of a call with ``payload="json"``: 198 450 numbers of 7 to 10 characters (measured).
@@ -201,37 +199,6 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
         bytes=size,
         seconds=least_seconds(calls, _windows(settings)),
     )
-
-
-def least_seconds(calls: int, windows: Iterable[Window]) -> float:
-    """Seconds from the first to the last of so many calls, if all windows are used as well as possible.
-
-    Each window says that a call is its length later, at least, than the one that is its count before. So the last
-    call is as late as the longest way back to the first; as the lengths divide one another, that way takes the
-    longest windows first.
-
-    Examples
-    --------
-    >>> from valence_integrations.engine._estimate import least_seconds
-    >>> from valence_integrations._format import span
-    >>> from valence_integrations._limits.policy import Policy
-    >>> from valence_integrations.settings import RateLimits
-    >>> span(least_seconds(100_000, Policy.of(RateLimits()).windows))
-    '9 d 9 h 9 min 9 s'
-    """
-    steps: list[tuple[int, float]] = []
-    for window in sorted(windows, key=lambda window: window.seconds):
-        count = window.count
-        if steps:
-            # No more fit into a longer window than the shorter ones let through.
-            fewer, shorter = steps[-1]
-            count = min(count, fewer * math.ceil(window.seconds / shorter))
-        steps.append((count, window.seconds))
-    seconds, before = 0.0, max(calls - 1, 0)
-    for count, length in reversed(steps):
-        seconds += before // count * length
-        before %= count
-    return seconds
 
 
 class _Needs:

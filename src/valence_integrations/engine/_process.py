@@ -15,6 +15,7 @@ from valence_integrations._limits.limiter import Limiter
 from valence_integrations._limits.policy import Policy, Window
 from valence_integrations._service.asynch import AsynchClient, Poller
 from valence_integrations._service.discrete import DiscreteClient
+from valence_integrations._service.probe import rate_limit_status
 from valence_integrations._service.retry import is_outage
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, cache_directory, state_directory
@@ -148,20 +149,9 @@ class ProcessResources:
     def _account_policy(self, ledger: Permits) -> Policy | None:
         """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
         try:
-            status = self.transport.send(
-                "GET",
-                f"{self.settings.base_url}/v1/rate-limit/status",
-                headers={"x-api-key": self.settings.require_key()},
-            ).json()
+            status = rate_limit_status(self.transport, self.settings)
             policy = Policy.of_status(status, ledger.started, ledger.clock())
-        except (
-            errors.ItemError,
-            errors.AuthenticationError,
-            errors.RedirectError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ):
+        except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, TypeError, ValueError):
             return None
         _log.info("the account's policy: %s", status["limits"])
         return policy

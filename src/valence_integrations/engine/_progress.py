@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Window
-from valence_integrations.engine._estimate import least_seconds
+from valence_integrations._limits.policy import Window, least_seconds
 from valence_integrations.engine._job import PredictionFuture
 from valence_integrations.engine._stats import Stats
 

@@ -1,0 +1,51 @@
+"""Probes: what the service says of itself and of the account, without a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from valence_integrations._service.transport import Transport
+from valence_integrations.errors import InvalidResponseError
+from valence_integrations.settings import Settings
+
+__all__ = ["health", "rate_limit_status"]
+
+
+def health(transport: Transport, settings: Settings) -> str | None:
+    """Ask for the service's health, which needs no key; return its word for it, such as ``"healthy"``, if it gives one.
+
+    Raises
+    ------
+    ValenceError
+        See `Transport.send`.
+    """
+    answer = _object(transport, settings, "health", {})
+    return str(answer["status"]) if answer.get("status") else None
+
+
+def rate_limit_status(transport: Transport, settings: Settings) -> Mapping[str, Any]:
+    """Ask for the account's limits and their usage.
+
+    Raises
+    ------
+    MissingKeyError
+        Without a key.
+    ValenceError
+        See `Transport.send`.
+    """
+    return _object(transport, settings, "status", {"x-api-key": settings.require_key()})
+
+
+def _object(transport: Transport, settings: Settings, page: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    response = transport.send("GET", f"{settings.base_url}/v1/rate-limit/{page}", headers=headers)
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, Mapping):
+        return answer
+    raise InvalidResponseError(
+        f"the answer about rate limits is not a JSON object ({len(response.content)} bytes). Check base_url.",
+        status_code=response.status_code,
+    )

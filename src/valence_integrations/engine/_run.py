@@ -1,0 +1,111 @@
+"""One run through many items: predictions in order, progress and log lines, and an end that loses nothing paid."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import warnings
+from collections import deque
+from collections.abc import Iterator
+
+from valence_integrations.engine._exit import INTERRUPT_SECONDS, drain_at_exit, forget
+from valence_integrations.engine._job import Job, PredictionFuture
+from valence_integrations.engine._process import ProcessResources
+from valence_integrations.engine._progress import Progress
+from valence_integrations.errors import ValenceError
+from valence_integrations.results import EmotionPrediction
+
+__all__ = ["run"]
+
+#: The AsynchAPI takes no model; what it answers has the emotions of this one.
+_ASYNCH_MODEL = "4emotions"
+_NO_MODEL = (
+    "The AsynchAPI takes no model: long items are not answered by {!r}, but by the account's own. "
+    'Use long_audio="chunk" for the same model everywhere.'
+)
+
+_log = logging.getLogger("valence_integrations")
+
+_run_numbers = itertools.count(1)
+
+
+def run(
+    resources: ProcessResources,
+    items: Iterator[object],
+    total: int | None,
+    progress: bool | Progress,
+    ahead: int,
+    failed: dict[int, ValenceError],
+) -> Iterator[EmotionPrediction]:
+    """Annotate items as they are asked for.
+
+    Parameters
+    ----------
+    resources : ProcessResources
+        Of the engine, in this process.
+    items : iterator
+        Read `ahead` items ahead of the one that is waited for.
+    total : int or None
+        How many there are, if it is known.
+    progress : bool or Progress
+        Whether to show a bar; or one that several runs share.
+    ahead : int
+        Items begun ahead.
+    failed : dict
+        Gets the error of each failed item, by its position.
+    """
+    job = Job(resources)
+    drain_at_exit(job)
+    number, model = next(_run_numbers), resources.settings.model
+    shared = progress if isinstance(progress, Progress) else None
+    done = shared or Progress(total, resources.stats, windows=lambda: resources.windows, show=bool(progress))
+    begun: deque[PredictionFuture] = deque()
+    more = True
+    _log.info("job %d begins: %s items, model %s at %s", number, total, model, resources.settings.base_url)
+    try:
+        for index in itertools.count():
+            while more and len(begun) < ahead:
+                try:
+                    begun.append(done.watch(job.submit(next(items))))
+                except StopIteration:
+                    more = False
+            if not begun:
+                break
+            prediction = job.wait(begun.popleft())
+            if prediction.error is not None:
+                failed[index] = prediction.error
+                _log.warning("job %d, item %d: %s: %s", number, index, *_described(prediction.error))
+            if prediction.source == "asynch" and model != _ASYNCH_MODEL:
+                warnings.warn(_NO_MODEL.format(model), stacklevel=4)
+            yield prediction
+        done.finish()
+        _log.info("job %d ends: %s", number, done.summary())
+    except GeneratorExit:
+        _log.info("job %d is left: %s", number, done.summary())
+        raise
+    except KeyboardInterrupt:
+        unanswered = _drain(job, INTERRUPT_SECONDS)
+        message = done.interrupted(unanswered, kept=resources.cache is not None and resources.cache.outlives)
+        _log.warning("job %d: %s", number, message)
+        # As its message, it is the last line that a person sees, and whoever catches it has it too.
+        raise KeyboardInterrupt(message) from None
+    except BaseException as error:
+        _drain(job, resources.settings.timeout[1])
+        _log.error("job %d stops: %s: %s; %s", number, *_described(error), done.summary())
+        raise
+    finally:
+        job.stop()
+        if shared is None:
+            done.close()
+
+
+def _drain(job: Job, seconds: float) -> int:
+    """Begin nothing more, and wait for what is paid; return the calls that were not waited for."""
+    job.stop()
+    forget(job)
+    return job.drain(seconds)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    """Type and message of an error; the message only of one of ours, which holds nothing that is secret."""
+    return type(error).__name__, str(error) if isinstance(error, ValenceError) else "not an error of this library"
