@@ -13,6 +13,8 @@ import pytest
 
 from valence_integrations import Engine, Settings
 from valence_integrations._audio import wav
+from valence_integrations.engine import close_shared
+from valence_integrations.engine._shared import _shared
 from valence_integrations.sandbox import Sandbox
 
 Float32 = npt.NDArray[np.float32]
@@ -40,10 +42,14 @@ def clips(number: int, seconds: float = 5.0, rate: int = 8_000) -> list[bytes]:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("VALENCE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "cache"))
+    yield
+    # They hold this test's cache open, and the next test may be given the same port.
+    for settings, _ in list(_shared):
+        close_shared(settings.base_url)
 
 
 @pytest.fixture

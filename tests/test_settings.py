@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from valence_integrations import Settings, errors
-from valence_integrations.settings import RateLimits
+from valence_integrations.settings import RateLimits, changed_settings, given_key
 
 KEY = "sk-very-secret"
 
@@ -139,3 +139,14 @@ def test_rate_limits_default_to_the_documented_policy() -> None:
     assert (limits.requests_per_second, limits.requests_per_day, limits.max_concurrent_requests) == (10, 10_000, 5)
     with pytest.raises(errors.SettingsError, match="requests_per_minute"):
         RateLimits(requests_per_minute=0)
+
+
+def test_changed_settings_keep_the_source_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALENCE_API_KEY", "first")
+    from_environment = changed_settings(Settings(), model="7emotions")
+    given = changed_settings(Settings(api_key=KEY), model="7emotions")
+    assert from_environment == given == Settings(model="7emotions")
+    monkeypatch.setenv("VALENCE_API_KEY", "second")
+    assert (given_key(from_environment), from_environment.api_key) == (None, "second")
+    assert (given_key(given), given.api_key) == (KEY, KEY)
+    assert changed_settings(given, api_key="third").api_key == "third"

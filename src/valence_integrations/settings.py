@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
@@ -264,6 +265,19 @@ class Settings:
 
     def __deepcopy__(self, memo: object) -> Settings:
         return self
+
+
+def given_key(settings: Settings) -> str | None:
+    """Return the key that the settings were made with; None if they read ``VALENCE_API_KEY`` at each call."""
+    return settings.__dict__.get("_api_key") or None
+
+
+def changed_settings(settings: Settings, **changes: Any) -> Settings:
+    """Return other settings with the same source of the key.
+
+    ``dataclasses.replace`` would take the key of this moment for one that was given.
+    """
+    return dataclasses.replace(settings, **{"api_key": given_key(settings), **changes})
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

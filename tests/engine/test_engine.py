@@ -25,7 +25,6 @@ import pytest
 from tests.conftest import EXAMPLES, voice
 from valence_integrations import Engine, Settings, errors
 from valence_integrations._audio import wav
-from valence_integrations.engine import shared_engine
 from valence_integrations.sandbox import Faults, Policy, Sandbox
 
 MakeEngine = Callable[..., Engine]
@@ -637,11 +636,6 @@ class TestSharing:
         assert [[p.scores for p in results[n]] for n in range(3)] == [
             [p.scores for p in expected[n::3]] for n in range(3)
         ]  # type: ignore[attr-defined]
-
-    def test_callers_with_the_same_settings_share_one(self) -> None:
-        assert shared_engine(Settings(api_key="a")) is shared_engine(Settings(api_key="a"))
-        assert shared_engine(Settings(api_key="a")) is not shared_engine(Settings(api_key="b"))
-        assert shared_engine(Settings(api_key="a")) is not shared_engine(Settings(api_key="a", model="7emotions"))
 
     def test_a_closed_engine_can_be_used_again(self, engine: Engine) -> None:
         assert engine.predict(voice(6.0)).emotion in EMOTIONS

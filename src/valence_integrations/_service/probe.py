@@ -7,12 +7,11 @@ from typing import Any
 
 from valence_integrations._service.transport import Transport
 from valence_integrations.errors import InvalidResponseError
-from valence_integrations.settings import Settings
 
 __all__ = ["health", "rate_limit_status"]
 
 
-def health(transport: Transport, settings: Settings) -> str | None:
+def health(transport: Transport, base_url: str) -> str | None:
     """Ask for the service's health, which needs no key; return its word for it, such as ``"healthy"``, if it gives one.
 
     Raises
@@ -20,25 +19,23 @@ def health(transport: Transport, settings: Settings) -> str | None:
     ValenceError
         See `Transport.send`.
     """
-    answer = _object(transport, settings, "health", {})
+    answer = _object(transport, base_url, "health", {})
     return str(answer["status"]) if answer.get("status") else None
 
 
-def rate_limit_status(transport: Transport, settings: Settings) -> Mapping[str, Any]:
+def rate_limit_status(transport: Transport, base_url: str, api_key: str) -> Mapping[str, Any]:
     """Ask for the account's limits and their usage.
 
     Raises
     ------
-    MissingKeyError
-        Without a key.
     ValenceError
         See `Transport.send`.
     """
-    return _object(transport, settings, "status", {"x-api-key": settings.require_key()})
+    return _object(transport, base_url, "status", {"x-api-key": api_key})
 
 
-def _object(transport: Transport, settings: Settings, page: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    response = transport.send("GET", f"{settings.base_url}/v1/rate-limit/{page}", headers=headers)
+def _object(transport: Transport, base_url: str, page: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    response = transport.send("GET", f"{base_url}/v1/rate-limit/{page}", headers=headers)
     try:
         answer = response.json()
     except (ValueError, RecursionError):

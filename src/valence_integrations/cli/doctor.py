@@ -57,9 +57,9 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _key(key)
     transport = Transport(settings, 1)
     try:
-        yield _service(transport, settings)
+        yield _service(transport, settings.base_url)
         if key:
-            yield from _account(transport, settings)
+            yield from _account(transport, settings.base_url, key)
     finally:
         transport.close()
     yield _cache(settings)
@@ -73,11 +73,10 @@ def _key(key: str | None) -> Finding:
     )
 
 
-def _service(transport: Transport, settings: Settings) -> Finding:
-    base_url = settings.base_url
+def _service(transport: Transport, base_url: str) -> Finding:
     begun = time.monotonic()
     try:
-        state = health(transport, settings)
+        state = health(transport, base_url)
     except errors.ValenceError as error:
         return Finding("service", f"{base_url}: {error}", ExitCode.STOPPED)
     milliseconds = 1_000 * (time.monotonic() - begun)
@@ -85,9 +84,9 @@ def _service(transport: Transport, settings: Settings) -> Finding:
     return Finding("service", f"{base_url} is {state or 'there'} ({milliseconds:.0f} ms)", code)
 
 
-def _account(transport: Transport, settings: Settings) -> Iterator[Finding]:
+def _account(transport: Transport, base_url: str, key: str) -> Iterator[Finding]:
     try:
-        status = rate_limit_status(transport, settings)
+        status = rate_limit_status(transport, base_url, key)
         limits, usage = dict(status["limits"]), dict(status.get("current_usage") or {})
     except (errors.InvalidResponseError, TypeError, ValueError, KeyError):
         yield Finding("account", "the service does not tell its limits; the documented ones are kept to")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import sys
 import warnings
@@ -18,6 +17,7 @@ from valence_integrations.settings import (
     Settings,
     ShortAudio,
     ShortSegments,
+    changed_settings,
     check_choice,
 )
 
@@ -291,7 +291,7 @@ class ValenceAnnotator:
                 "give them to ValenceAnnotator, or set VALENCE_API_KEY."
             )
         settings = {name: value for name, value in changes.items() if name not in _OPTIONS}
-        engine = shared_engine(dataclasses.replace(self.engine.settings, **settings)) if settings else self._engine
+        engine = shared_engine(changed_settings(self.engine.settings, **settings)) if settings else self._engine
         options = {name: changes.get(name, value) for name, value in self._options().items()}
         return type(self)(**options, engine=engine)
 

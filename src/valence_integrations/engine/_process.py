@@ -50,7 +50,7 @@ class ProcessResources:
         # Threads keep their pool alive, not the resources: without it, nobody has work for them.
         weakref.finalize(self, self.pool.close).atexit = False
         self._lock = threading.Lock()
-        self._limiter: Limiter | None = None
+        self._limiters: dict[str, Limiter] = {}
         self._failures = 0
 
     @cached_property
@@ -63,28 +63,32 @@ class ProcessResources:
 
     @property
     def limiter(self) -> Limiter:
-        """Made at the first call, as it may have to ask the service for the account's policy."""
+        """Limiter of the account whose key is in use now: ``VALENCE_API_KEY`` may change between two calls.
+
+        It is made at the account's first call, as it may have to ask the service for the account's policy.
+
+        Raises
+        ------
+        MissingKeyError
+            If there is no key.
+        """
+        key = self.settings.require_key()
         with self._lock:
-            if self._limiter is None:
-                settings = self.settings
-                ledger = self._ledger()
-                if settings.limits == "auto":
-                    refresh = partial(self._account_policy, ledger)
-                    self._limiter = Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
-                else:
-                    policy = Policy() if settings.limits is None else Policy.of(settings.limits)
-                    self._limiter = Limiter(ledger, policy, settings.concurrency)
-                self.pool.grow(self._limiter.concurrency)
-            return self._limiter
+            if key not in self._limiters:
+                self._limiters[key] = self._make_limiter(key)
+                self.pool.grow(self._limiters[key].concurrency)
+            return self._limiters[key]
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """Limits of the account; none are known before the first call."""
-        return () if self._limiter is None else self._limiter.windows
+        limiter = self._current_limiter
+        return () if limiter is None else limiter.windows
 
     def prepare_ahead(self) -> None:
         """Have threads that prepare items while the others wait for answers."""
-        concurrency = DEFAULT_CONCURRENCY if self._limiter is None else self._limiter.concurrency
+        limiter = self._current_limiter
+        concurrency = DEFAULT_CONCURRENCY if limiter is None else limiter.concurrency
         self.pool.grow(concurrency + _PREPARING)
 
     def spend(self, size: int, seconds: float) -> None:
@@ -140,16 +144,28 @@ class ProcessResources:
         if self.cache is not None:
             self.cache.close()
 
-    def _ledger(self) -> Permits:
-        if self._cluster is not None:
-            return self._cluster.ledger(lambda: 0 if self._limiter is None else self._limiter.waiting)
-        settings = self.settings
-        return Ledger(ledger_path(state_directory(settings), settings.base_url, settings.require_key()))
+    @property
+    def _current_limiter(self) -> Limiter | None:
+        return self._limiters.get(self.settings.api_key or "")
 
-    def _account_policy(self, ledger: Permits) -> Policy | None:
+    def _make_limiter(self, key: str) -> Limiter:
+        settings = self.settings
+        ledger = self._ledger(key)
+        if settings.limits == "auto":
+            refresh = partial(self._account_policy, key, ledger)
+            return Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
+        policy = Policy() if settings.limits is None else Policy.of(settings.limits)
+        return Limiter(ledger, policy, settings.concurrency)
+
+    def _ledger(self, key: str) -> Permits:
+        if self._cluster is not None:
+            return self._cluster.ledger(lambda: self._limiters[key].waiting if key in self._limiters else 0)
+        return Ledger(ledger_path(state_directory(self.settings), self.settings.base_url, key))
+
+    def _account_policy(self, key: str, ledger: Permits) -> Policy | None:
         """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
         try:
-            status = rate_limit_status(self.transport, self.settings)
+            status = rate_limit_status(self.transport, self.settings.base_url, key)
             policy = Policy.of_status(status, ledger.started, ledger.clock())
         except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, TypeError, ValueError):
             return None

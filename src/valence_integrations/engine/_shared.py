@@ -6,16 +6,21 @@ from typing import Any
 
 from valence_integrations.engine._engine import Engine
 from valence_integrations.errors import SettingsError
-from valence_integrations.settings import Settings
+from valence_integrations.settings import Settings, given_key
 
 __all__ = ["close_shared", "given_settings", "shared_engine"]
 
+#: By the settings and the key that was given, None for engines that read the key from the environment at each call.
 _shared: dict[tuple[Settings, str | None], Engine] = {}
 
 
 def shared_engine(settings: Settings) -> Engine:
-    """Engine that all callers in this process with the same settings and key share: its connections stay open."""
-    return _shared.setdefault((settings, settings.api_key), Engine(settings))
+    """Return the engine that callers in this process with the same settings share; its connections stay open.
+
+    An engine that reads the key from the environment is never shared with a caller that gave a key, even the same
+    one: the variable can change or go away later.
+    """
+    return _shared.setdefault((settings, given_key(settings)), Engine(settings))
 
 
 def close_shared(base_url: str) -> None:

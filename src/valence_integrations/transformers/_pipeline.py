@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from valence_integrations.engine import Engine, given_settings, shared_engine
 from valence_integrations.errors import MissingDependencyError
-from valence_integrations.settings import EMOTIONS, LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.settings import (
+    EMOTIONS,
+    LongAudio,
+    OnError,
+    Settings,
+    ShortAudio,
+    changed_settings,
+    check_choice,
+)
 from valence_integrations.transformers._inputs import is_item
 from valence_integrations.transformers._outputs import FunctionToApply, Parameters, classify
 
@@ -251,4 +259,4 @@ class ValenceEmotionPipeline:
 
 def _with_model(settings: Settings, model: str) -> Engine:
     emotions = None if model in EMOTIONS else settings.emotions
-    return shared_engine(dataclasses.replace(settings, model=model, emotions=emotions))
+    return shared_engine(changed_settings(settings, model=model, emotions=emotions))
