@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.conftest import voice
 from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import Part, Route, cut_points, decide, measured, render
+from valence_integrations._audio.routing import Part, Route, decide, measured, render
 
 
 def clip_of(seconds: float, rate: int = 16_000) -> Clip:
@@ -110,37 +108,6 @@ def test_chunks_are_5_to_15_seconds_and_cover_everything() -> None:
     assert parts[0].start == 0.0
     assert parts[-1].end == pytest.approx(47.3)
     assert all(one.end == other.start for one, other in pairwise(parts))
-
-
-@given(
-    seconds=st.floats(15.001, 120.0),
-    rate=st.sampled_from([8_000, 11_025, 22_050, 44_100, 48_000]),
-    loud=st.booleans(),
-)
-@settings(max_examples=60, deadline=None)
-def test_every_length_can_be_cut(seconds: float, rate: int, loud: bool) -> None:
-    frames = int(seconds * rate) + 1
-    pcm = np.full(frames, 9_000 if loud else 0, dtype=np.int16)
-    cuts = cut_points(pcm, rate)
-    lengths = np.diff(cuts)
-    assert (cuts[0], cuts[-1]) == (0, frames)
-    assert lengths.min() >= 5 * rate
-    assert lengths.max() <= 15 * rate
-
-
-@pytest.mark.parametrize("pauses", [[11.2, 24.0], [8.0, 18.1, 25.7, 38.3, 44.9], [5.1, 19.5, 33.9]])
-def test_cuts_fall_into_pauses(pauses: list[float]) -> None:
-    rate = 16_000
-    pcm = (np.random.default_rng(0).standard_normal(round((pauses[-1] + 14) * rate)) * 6_000).astype(np.int16)
-    for start in pauses:
-        pcm[int(start * rate) : int((start + 0.4) * rate)] //= 100
-    cuts = [cut / rate for cut in cut_points(pcm, rate)[1:-1]]
-    assert len(cuts) == len(pauses)
-    assert all(start < cut < start + 0.4 for start, cut in zip(pauses, cuts, strict=True)), cuts
-
-
-def test_of_equal_pauses_the_latest_is_taken() -> None:
-    assert cut_points(np.zeros(40 * 8_000, np.int16), 8_000) == [0, 15 * 8_000, 30 * 8_000, 40 * 8_000]
 
 
 def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.cuts import cut_points
 from valence_integrations.errors import AudioTooLongError, AudioTooShortError
 from valence_integrations.settings import Settings
 
@@ -53,15 +54,6 @@ _DECODE_FIRST_SECONDS = 60.0
 
 #: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured).
 _CHUNK_SECONDS = 14.0
-
-#: A pause is at least this long: between syllables it is shorter.
-_PAUSE_SECONDS = 0.2
-
-#: Below this level, in dB under full scale, everything is equally silent.
-_SILENCE_DB = -60.0
-
-#: How much louder a cut may be for each second that it comes later: fewer calls for the same audio.
-_DB_PER_SECOND = 1.0
 
 Int16 = npt.NDArray[np.int16]
 
@@ -215,7 +207,7 @@ def render(clip: Clip, route: Route) -> tuple[Part, ...]:
     rate = clip.rate
     if route.source == "chunk":
         pcm = clip.pcm()
-        cuts = pairwise(cut_points(pcm, rate))
+        cuts = pairwise(cut_points(pcm, rate, shortest=MIN_SECONDS, longest=MAX_SECONDS))
         return tuple(Part(wav.encode(pcm[start:end], rate), start / rate, end / rate) for start, end in cuts)
     if route.source != "discrete":
         return ()
@@ -241,42 +233,3 @@ def _padded(pcm: Int16, rate: int) -> Int16:
 def _repeated(pcm: Int16, rate: int) -> Int16:
     """Lengthen by playing it again, in whole turns."""
     return np.tile(pcm, math.ceil(MIN_SECONDS * rate / len(pcm)))
-
-
-def cut_points(pcm: Int16, rate: int) -> list[int]:
-    """Where to cut a long waveform, near pauses, into clips of 5 to 15 s.
-
-    Parameters
-    ----------
-    pcm : ndarray of int16, shape (frames,)
-        Longer than 15 s.
-    rate : int
-        Hz.
-
-    Returns
-    -------
-    list of int
-        Frames, from 0 to the waveform's length; two neighbours enclose a clip.
-    """
-    hop = rate // 100
-    loudness = _loudness(pcm, hop)
-    shortest, longest = math.ceil(MIN_SECONDS * rate), int(MAX_SECONDS * rate)
-    cuts = [0]
-    while len(pcm) - cuts[-1] > longest:
-        first = cuts[-1] + shortest
-        last = min(cuts[-1] + longest, len(pcm) - shortest)
-        hops = np.arange(math.ceil(first / hop), last // hop + 1)
-        best = hops[np.argmin(loudness[hops] - _DB_PER_SECOND / 100 * hops)] if len(hops) else first / hop
-        cuts.append(int(best * hop))
-    return [*cuts, len(pcm)]
-
-
-def _loudness(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
-    """Level around each hop, in dB under full scale."""
-    import librosa
-
-    rms = librosa.feature.rms(y=pcm.astype(np.float32), frame_length=hop, hop_length=hop, center=False)[0]
-    width = round(_PAUSE_SECONDS * 100)
-    mean = np.convolve(np.pad(rms, width // 2, mode="edge"), np.full(width, 1 / width), mode="same")
-    level: npt.NDArray[np.float64] = 20 * np.log10(np.maximum(mean[width // 2 :] / 32768, 10 ** (_SILENCE_DB / 20)))
-    return level

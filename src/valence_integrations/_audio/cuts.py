@@ -1,0 +1,78 @@
+"""Where a long waveform is cut: near pauses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["cut_points"]
+
+#: Levels are measured for hops of 10 ms.
+_HOPS_PER_SECOND = 100
+
+#: A pause is at least this long: between syllables it is shorter.
+_PAUSE_SECONDS = 0.2
+
+#: Below this level, in dB under full scale, everything is equally silent.
+_SILENCE_DB = -60.0
+
+#: How much louder a cut may be for each second that it comes later: fewer calls for the same audio.
+_DB_PER_SECOND = 1.0
+
+_FULL_SCALE = 32768
+
+Int16 = npt.NDArray[np.int16]
+
+
+def cut_points(pcm: Int16, rate: int, *, shortest: float, longest: float) -> list[int]:
+    """Find where to cut a long waveform into clips, near pauses.
+
+    Parameters
+    ----------
+    pcm : ndarray of int16, shape (frames,)
+        The waveform.
+    rate : int
+        Hz.
+    shortest, longest : float
+        Seconds that a clip lasts at least and at most; `longest` is at least twice `shortest`.
+
+    Returns
+    -------
+    list of int
+        Frames, from 0 to the waveform's length; two neighbours enclose a clip.
+    """
+    hop = rate // _HOPS_PER_SECOND
+    levels = _levels(pcm, hop)
+    fewest, most = math.ceil(shortest * rate), int(longest * rate)
+    cuts = [0]
+    while len(pcm) - cuts[-1] > most:
+        first = cuts[-1] + fewest
+        last = min(cuts[-1] + most, len(pcm) - fewest)
+        hops = np.arange(math.ceil(first / hop), last // hop + 1)
+        best = hops[np.argmin(levels[hops] - _DB_PER_SECOND / _HOPS_PER_SECOND * hops)] if len(hops) else first / hop
+        cuts.append(int(best * hop))
+    return [*cuts, len(pcm)]
+
+
+def _levels(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
+    """Level around each hop, in dB under full scale."""
+    width = round(_PAUSE_SECONDS * _HOPS_PER_SECOND)
+    rms = np.pad(_rms(pcm, hop), width // 2, mode="edge")
+    mean = np.convolve(rms, np.full(width, 1 / width), mode="same")
+    floor = 10 ** (_SILENCE_DB / 20)
+    levels: npt.NDArray[np.float64] = 20 * np.log10(np.maximum(mean[width // 2 :] / _FULL_SCALE, floor))
+    return levels
+
+
+def _rms(pcm: Int16, hop: int) -> npt.NDArray[np.float32]:
+    """Root of the mean square of each whole hop.
+
+    The numbers are those of ``librosa.feature.rms(y=pcm, frame_length=hop, hop_length=hop, center=False)``, of which
+    the first call takes seconds.
+    """
+    samples = pcm[: len(pcm) // hop * hop].astype(np.float32).reshape(-1, hop)
+    np.square(samples, out=samples)
+    rms: npt.NDArray[np.float32] = np.sqrt(samples.mean(axis=1))
+    return rms
