@@ -6,7 +6,7 @@
 # make test-oldest   on Python 3.10 with the lowest versions that pyproject.toml allows
 # make test-latest   on the newest Python there is, up to 3.13, with the newest versions
 # make test-ray      run those that need Ray, on a cluster of three nodes on this machine
-# make check  lint, format, types, layers, docs
+# make check  lint, format, types, layers, dependencies, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
 # make bench-ray     Ray Data beside the vendor's SDK (make bench-ray SHORT=1: under two minutes)
 # make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
@@ -76,6 +76,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 	$(MAKE) docs
 
 bench: $(VENV)/.dev
