@@ -6,7 +6,7 @@ Valence's emotion scores and librosa's MFCCs stand side by side in a FeatureUnio
 cross-validation. With the sandbox, the scores come from an acoustic rule: the figures below then say how the pieces
 fit together, and nothing about the service.
 
-It needs the extras ``sandbox`` and ``report``.
+It needs the extras ``sandbox``, which brings librosa, and ``report``.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_without_the_extra_the_error_names_it(project: pytest.Pytester) -> None:
     project.makepyfile(test_ours="def test_it(valence_sandbox):\n    pass\n")
     ran = project.runpytest_subprocess()
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines(['*ImportError: the sandbox needs its extra: pip install "valence-integrations?sandbox?"'])
+    ran.stdout.fnmatch_lines(['*ImportError: the sandbox needs fastapi: pip install "valence-integrations?sandbox?"'])
 
 
 def test_the_tests_on_the_page_pass(project: pytest.Pytester) -> None:

@@ -42,6 +42,7 @@ def test_the_source_holds_what_builds_and_tests_it() -> None:
         names = {name.partition("/")[2] for name in source.getnames()}
     needed = ["pyproject.toml", "PKG-INFO", "LICENSE", "README.md", "CHANGELOG.md", "docs/conf.py", "docs/index.md"]
     needed += ["src/valence_integrations/py.typed", "src/valence_integrations/report/style.css"]
-    needed += ["tests/conftest.py", "tests/test_engine.py", "examples/01_quickstart.py", "examples/audio/call.mp3"]
+    needed += ["tests/conftest.py", "tests/engine/test_engine.py"]
+    needed += ["examples/01_quickstart.py", "examples/audio/call.mp3"]
     assert set(needed) <= names
     assert not [name for name in names if any(mark in f"/{name}" for mark in GENERATED)]

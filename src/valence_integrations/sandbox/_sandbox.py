@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from ._faults import Faults
@@ -199,13 +200,9 @@ class Sandbox:
 
 
 def _check_extra() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        message = 'the sandbox needs its extra: pip install "valence-integrations[sandbox]"'
-        raise ImportError(message) from error
+    for name in ("fastapi", "librosa", "python_multipart", "uvicorn"):
+        if find_spec(name) is None:
+            raise ImportError(f'the sandbox needs {name}: pip install "valence-integrations[sandbox]"', name=name)
 
 
 def _url(host: str, port: int) -> str:
