@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from valence_integrations.datasets._compat import PickledState, is_called_by_dataset_map
 from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
 from valence_integrations.settings import (
@@ -33,7 +33,7 @@ __all__ = ["ValenceAnnotator"]
 Labels = Literal["string", "class"]
 Scores = Literal["struct", "columns"]
 
-#: Raised when the meaning of a column changes: what `datasets` has cached is then made anew.
+#: Increment when the meaning of a column changes: what `datasets` has cached is then made anew.
 _SCHEMA = 1
 
 #: The annotator's own options.
@@ -246,9 +246,7 @@ class ValenceAnnotator:
         UserWarning
             Once, after some tens of live calls one by one: ``batched=True`` would make them side by side.
         """
-        # Only the writer behind Dataset.map knows what to do with typed columns.
-        typed = sys._getframe(1).f_globals.get("__name__") == "datasets.arrow_dataset"
-        return self._changed(changes)._annotated(rows, others, typed)
+        return self._changed(changes)._annotated(rows, others, typed=is_called_by_dataset_map())
 
     def _reporting(self, report: Report) -> ValenceAnnotator:
         """Make the same annotator, which in this process tells what becomes of the rows."""
@@ -260,18 +258,9 @@ class ValenceAnnotator:
         own = {**self._options(), **({} if self._engine is None else {"engine": self._engine})}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a worker process needs; to the fingerprint of `datasets`, only what changes the columns.
-
-        Nothing but the pickler at work tells the two apart.
-        """
-        pickler = sys._getframe(1).f_locals.get("self")
-        settings = self.engine.settings
-        if type(pickler).__module__ != "datasets.utils._dill":
-            return {**self._options(), "_engine": self.engine}
-        # `model` and `emotions` change the columns through the emotions' names as well.
-        answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
-        return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
+    def __getstate__(self) -> PickledState:
+        """Return what a worker process needs; for the fingerprint of `datasets`, only what changes the columns."""
+        return PickledState({**self._options(), "_engine": self.engine}, self._fingerprint)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _engine=shared_engine(state["_engine"].settings))
@@ -298,7 +287,13 @@ class ValenceAnnotator:
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPTIONS}
 
-    def _annotated(self, rows: Any, others: Sequence[Any], typed: bool) -> Any:
+    def _fingerprint(self) -> dict[str, Any]:
+        settings = self.engine.settings
+        # `model` and `emotions` change the columns through the emotions' names as well.
+        answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
+        return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
+
+    def _annotated(self, rows: Any, others: Sequence[Any], *, typed: bool) -> Any:
         try:
             from valence_integrations._arrow.tables import joined
             from valence_integrations.datasets._rows import TypedColumns, read_rows, read_segments
