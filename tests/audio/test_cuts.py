@@ -90,25 +90,18 @@ def test_levels_and_cuts_are_those_of_librosa(rate: int, monkeypatch: pytest.Mon
 
 
 FRESH = """
-import json, sys, time
+import json, sys
 from valence_integrations import Settings
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import plan
-clip = open_clip(sys.argv[1])
-begun = time.process_time()
-clip.pcm()
-decoded = time.process_time()
-parts = len(plan(clip, Settings(long_audio="chunk")).parts)
-planned = time.process_time()
-imported = sorted({"librosa", "numba", "scipy"} & sys.modules.keys())
-print(json.dumps([parts, decoded - begun, planned - decoded, imported]))
+from valence_integrations._audio.routing import decide, measured, render
+settings = Settings(long_audio="chunk")
+clip = measured(open_clip(sys.argv[1]), settings)
+parts = render(clip, decide(clip.duration, settings))
+print(json.dumps([len(parts), sorted({"librosa", "numba", "scipy"} & sys.modules.keys())]))
 """
 
 
-def test_the_first_cut_of_a_process_is_quick(tmp_path: Path) -> None:
-    """Planning decodes again, and cuts: what cutting adds is far from the seconds that librosa's first call takes."""
+def test_cutting_imports_nothing_slow(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "call.flac", pcm_of(16_000, 0, 60.0), 16_000)
     run = subprocess.run([sys.executable, "-c", FRESH, str(tmp_path / "call.flac")], capture_output=True, check=True)
-    parts, decoding, planning, imported = json.loads(run.stdout)
-    assert (parts, imported) == (5, [])
-    assert planning - decoding < 0.2
+    assert json.loads(run.stdout) == [5, []]
