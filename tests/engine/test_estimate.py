@@ -206,7 +206,7 @@ class TestEstimate:
         assert (estimate.items, estimate.distinct, estimate.calls, estimate.unreadable) == (33, 33, 33, {})
         assert (estimate.asynch, estimate.undecoded) == (1, sum(not open_clip(p).ready for p in paths))
 
-    def test_what_must_be_decoded_is_taken_as_to_be_paid(self, sandbox: Sandbox, engine: Engine) -> None:
+    def test_undecoded_items_count_as_billable(self, sandbox: Sandbox, engine: Engine) -> None:
         engine.predict_many([flac(6.0)])
         estimate = engine.estimate([flac(7.0), flac(8.0)])
         assert (estimate.cached, estimate.undecoded, estimate.calls) == (0, 2, 2)
@@ -325,7 +325,7 @@ class TestEstimate:
             "  audio       0.3 min",
             "  bytes        0.3 MB",
             "  at best         0 s",
-            "1 must be decoded to tell whether they are cached: taken as to be paid.",
+            "1 must be decoded to tell whether they are cached: counted as billable.",
         ]
         assert [line.split(":")[0] for line in table[15:]] == [
             "item 4",

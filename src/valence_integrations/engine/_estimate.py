@@ -68,7 +68,7 @@ class Estimate:
     cached : int
         Distinct items whose answer is in the cache, or whose upload can be asked for its result.
     undecoded : int
-        Distinct items that would have to be decoded to tell whether they are cached; counted as to be paid.
+        Distinct items that would have to be decoded to tell whether they are cached; counted as billable.
     calls : int
         Calls to be paid, uploads included, if none has to be repeated.
     audio_seconds : float
@@ -96,7 +96,7 @@ class Estimate:
 
     @property
     def audio_minutes(self) -> float:
-        """Minutes of audio to be paid."""
+        """Minutes of billable audio."""
         return self.audio_seconds / 60
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class Estimate:
         width = max(len(value) for _, value in rows)
         lines = [f"{name:<14}{value:>{width}}".rstrip() for name, value in rows]
         if self.undecoded:
-            lines.append(f"{self.undecoded:,} must be decoded to tell whether they are cached: taken as to be paid.")
+            lines.append(f"{self.undecoded:,} must be decoded to tell whether they are cached: counted as billable.")
         lines += [f"item {index}: {error}" for index, error in islice(self.unreadable.items(), _MAX_LISTED)]
         if len(self.unreadable) > _MAX_LISTED:
             lines.append(f"and {len(self.unreadable) - _MAX_LISTED:,} more in .unreadable")
