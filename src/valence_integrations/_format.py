@@ -49,5 +49,5 @@ def clock(seconds: float) -> str:
     """Seconds as people read them: 0:05, 1:02:03; with a tenth where it is not whole."""
     tenths = round(seconds * 10)
     hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
-    told = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
-    return f"{hours}:{minutes:02}:{told}" if hours else f"{minutes}:{told}"
+    text = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
+    return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"

@@ -24,8 +24,8 @@ from valence_integrations.sandbox import Policy, Sandbox
 class Wire:
     """Asks an office in its event loop, and counts what is asked."""
 
-    def __init__(self, office: ClusterServer) -> None:
-        self.office = office
+    def __init__(self, server: ClusterServer) -> None:
+        self.server = server
         self.asked: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -35,7 +35,7 @@ class Wire:
         self.asked.append(method)
         if self._loop.is_closed():
             raise ConnectionError("the wire is cut")
-        return asyncio.run_coroutine_threadsafe(getattr(self.office, method)(*args), self._loop)
+        return asyncio.run_coroutine_threadsafe(getattr(self.server, method)(*args), self._loop)
 
     def ask(self, method: str, *args: Any) -> Any:
         return self.tell(method, *args).result()
@@ -138,7 +138,7 @@ def test_who_is_late_makes_all_the_others_wait_longer(open_wire: Callable[..., W
 
 def test_clocks_need_not_agree(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
-    wire.office._ledger.clock = lambda: time.monotonic() + 5_000.0
+    wire.server._ledger.clock = lambda: time.monotonic() + 5_000.0
     ledger = ClusterClient(wire.ask, wire.tell, shares_answers=False).ledger(lambda: 1)
     ledger.take((Window(1, 0.3),), 10, float)
     _, start = ledger.take((Window(1, 0.3),), 10, float)
@@ -202,10 +202,10 @@ def test_a_wire_that_is_cut_ends_the_renewing(
     wire = open_wire(settings_for(sandbox))
     remote = ClusterClient(wire.ask, wire.tell, shares_answers=False)
     remote.ledger(lambda: 1).take((), 1, float)
-    (renewing,) = [thread for thread in threading.enumerate() if thread is remote._held._thread]
+    (renewing,) = [thread for thread in threading.enumerate() if thread is remote._leases._thread]
     wire.close()
     renewing.join(5)
-    assert remote._held._thread is None
+    assert remote._leases._thread is None
 
 
 def test_no_file_lies_on_a_network_file_system(

@@ -18,7 +18,7 @@ from valence_integrations import Engine, Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.open import open_clip
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Policy, Window, least_seconds
+from valence_integrations._limits.policy import Policy, Window, minimum_seconds
 from valence_integrations.engine import Estimate
 from valence_integrations.sandbox import Sandbox
 from valence_integrations.settings import RateLimits
@@ -48,15 +48,15 @@ def flac(seconds: float, seed: int = 0) -> bytes:
 
 
 def windows(**limits: int) -> tuple[Window, ...]:
-    return Policy.of(RateLimits(**{**NO_LIMITS, **limits})).windows
+    return Policy.from_limits(RateLimits(**{**NO_LIMITS, **limits})).windows
 
 
 class TestLeastSeconds:
     def test_the_standard_policy(self) -> None:
-        standard = Policy.of(RateLimits()).windows
-        assert least_seconds(100_000, standard) == 9 * DAY + 9 * HOUR + 9 * MINUTE + 9
-        assert least_seconds(100_001, standard) == 10 * DAY
-        assert [least_seconds(calls, standard) for calls in (0, 1, 10, 11, 100, 101, 1_000, 1_001, 10_001)] == [
+        standard = Policy.from_limits(RateLimits()).windows
+        assert minimum_seconds(100_000, standard) == 9 * DAY + 9 * HOUR + 9 * MINUTE + 9
+        assert minimum_seconds(100_001, standard) == 10 * DAY
+        assert [minimum_seconds(calls, standard) for calls in (0, 1, 10, 11, 100, 101, 1_000, 1_001, 10_001)] == [
             *(0, 0, 0, 1, 9, MINUTE, 9 * MINUTE + 9, HOUR, DAY)
         ]
 
@@ -73,7 +73,7 @@ class TestLeastSeconds:
         ],
     )
     def test_some_windows(self, limits: dict[str, int], calls: int, seconds: float) -> None:
-        assert least_seconds(calls, windows(**limits)) == seconds
+        assert minimum_seconds(calls, windows(**limits)) == seconds
 
     @given(
         calls=st.integers(0, 400),
@@ -84,7 +84,7 @@ class TestLeastSeconds:
         starts: list[float] = []
         for number in range(calls):
             starts.append(max((starts[number - w.count] + w.seconds for w in some if number >= w.count), default=0.0))
-        assert least_seconds(calls, some) == (starts[-1] if starts else 0.0)
+        assert minimum_seconds(calls, some) == (starts[-1] if starts else 0.0)
 
 
 def test_span() -> None:

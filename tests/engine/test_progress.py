@@ -115,7 +115,7 @@ class TestTimeLeft:
         assert job.progress.speed == pytest.approx(1.0, rel=0.05)
 
     def test_by_the_limits(self) -> None:
-        job = Simulated(100_000, windows=lambda: Policy.of(RateLimits()).windows)
+        job = Simulated(100_000, windows=lambda: Policy.from_limits(RateLimits()).windows)
         job.finish(0.05, 10)
         days_9_hours_9_minutes_9_seconds_9 = 810_549.0
         assert job.progress.seconds_left == pytest.approx(days_9_hours_9_minutes_9_seconds_9 - 0.5)
@@ -128,11 +128,11 @@ class TestTimeLeft:
         job = Simulated(201, windows=lambda: policy.windows)
         job.finish(0.0, 1)
         assert job.progress.seconds_left == 0.0
-        policy = Policy.of(RateLimits())
+        policy = Policy.from_limits(RateLimits())
         assert job.progress.seconds_left == pytest.approx(120.0)
 
     def test_cached_items_need_no_call(self) -> None:
-        job = Simulated(20_000, windows=lambda: Policy.of(RateLimits()).windows)
+        job = Simulated(20_000, windows=lambda: Policy.from_limits(RateLimits()).windows)
         job.finish(0.0, 1_000, calls=0, cached=True)
         left = job.progress.seconds_left
         job.finish(0.0, 1_000, calls=1)
@@ -207,8 +207,8 @@ class TestShown:
         assert len(list(stream)) == 3
 
     def test_days(self) -> None:
-        assert progress_module._time(810_549.0) == "9 d 9 h"
-        assert [progress_module._time(seconds) for seconds in (None, 75.0, 7_200.0)] == ["?", "01:15", "2:00:00"]
+        assert progress_module._format_time(810_549.0) == "9 d 9 h"
+        assert [progress_module._format_time(seconds) for seconds in (None, 75.0, 7_200.0)] == ["?", "01:15", "2:00:00"]
 
 
 class TestLog:

@@ -9,7 +9,7 @@ import pytest
 from valence_integrations import EmotionSegment
 from valence_integrations._format import clock
 from valence_integrations._html.palette import contrast
-from valence_integrations._html.pictures import Cell, bar, downsample, merged, said, strip
+from valence_integrations._html.pictures import Cell, bar, describe, downsample, merge_segments, strip
 from valence_integrations._html.tag import tag
 
 
@@ -18,12 +18,12 @@ def segments(*rows: tuple[float, float, str | None, float]) -> list[EmotionSegme
 
 
 def test_neighbours_with_the_same_emotion_are_one_piece() -> None:
-    pieces = merged(segments((0, 5, "sad", 0.5), (5, 20, "sad", 0.9), (20, 25, "happy", 0.7)))
+    pieces = merge_segments(segments((0, 5, "sad", 0.5), (5, 20, "sad", 0.9), (20, 25, "happy", 0.7)))
     assert pieces == [Cell(0, 20, "sad", pytest.approx(0.8)), Cell(20, 25, "happy", 0.7)]
 
 
 def test_a_gap_is_a_piece_without_a_confidence() -> None:
-    first, gap, last = merged(segments((2, 5, "sad", 0.5), (8, 10, "sad", 0.9)))[0:3]
+    first, gap, last = merge_segments(segments((2, 5, "sad", 0.5), (8, 10, "sad", 0.9)))[0:3]
     assert (first.start, first.end, first.label) == (0, 2, "nothing")
     assert (gap.start, gap.end, gap.emotion) == (2, 5, "sad")
     assert (last.start, last.end, last.label) == (5, 8, "nothing")
@@ -31,11 +31,16 @@ def test_a_gap_is_a_piece_without_a_confidence() -> None:
 
 
 def test_an_emotion_that_was_dropped_is_no_gap() -> None:
-    assert [piece.label for piece in merged(segments((0, 5, None, 0.2), (5, 10, "sad", 0.9)))] == ["no emotion", "sad"]
+    assert [piece.label for piece in merge_segments(segments((0, 5, None, 0.2), (5, 10, "sad", 0.9)))] == [
+        "no emotion",
+        "sad",
+    ]
 
 
 def test_segments_that_overlap_are_drawn_one_after_the_other() -> None:
-    pieces = merged(segments((0, 6, "sad", 0.5), (4, 5, "calm", 0.5), (5, 9, "happy", 0.5), (9, 9, "calm", 0.1)))
+    pieces = merge_segments(
+        segments((0, 6, "sad", 0.5), (4, 5, "calm", 0.5), (5, 9, "happy", 0.5), (9, 9, "calm", 0.1))
+    )
     assert [(piece.start, piece.end, piece.emotion) for piece in pieces] == [(0, 6, "sad"), (6, 9, "happy")]
 
 
@@ -44,14 +49,14 @@ def test_too_many_pieces_become_few_with_the_emotion_heard_longest() -> None:
         [(10 * i, 10 * i + 7, "sad", 0.6) for i in range(100)],
         [(10 * i + 7, 10 * i + 10, "calm", 0.9) for i in range(100)],
     )
-    pieces = merged(segments(*sorted(turns[0] + turns[1])))
+    pieces = merge_segments(segments(*sorted(turns[0] + turns[1])))
     assert len(pieces) == 200
     assert downsample(pieces, 200) is pieces
     assert downsample(pieces, 10) == [Cell(0, 1000, "sad", pytest.approx(0.6))]
 
 
 def test_coarser_pieces_cover_all_the_time() -> None:
-    pieces = merged(
+    pieces = merge_segments(
         segments(*((5 * i, 5 * i + 5, ("sad", "calm", "happy")[i // 17 % 3 if i % 2 else 0], 0.5) for i in range(720)))
     )
     few = downsample(pieces, 50)
@@ -61,7 +66,7 @@ def test_coarser_pieces_cover_all_the_time() -> None:
 
 
 def test_a_strip_says_what_it_shows() -> None:
-    pieces = merged(segments((0, 15, "sad", 0.5), (15, 20, "happy", 0.7)))
+    pieces = merge_segments(segments((0, 15, "sad", 0.5), (15, 20, "happy", 0.7)))
     drawn = strip(pieces, 'a "call"')
     assert 'role="img"' in drawn
     assert 'aria-label="Timeline of a &quot;call&quot;: sad 75%, happy 25% of 0:20."' in drawn
@@ -71,7 +76,7 @@ def test_a_strip_says_what_it_shows() -> None:
 
 def test_words_name_the_five_most_frequent_emotions() -> None:
     pieces = [Cell(10 * i, 10 * i + 9 - i, name, 0.5) for i, name in enumerate("abcdefg")]
-    assert said(pieces) == "a 21%, b 19%, c 17%, d 14%, e 12%, others 17% of 0:42"
+    assert describe(pieces) == "a 21%, b 19%, c 17%, d 14%, e 12%, others 17% of 0:42"
 
 
 def test_the_line_around_what_is_coloured_is_seen_on_every_page() -> None:

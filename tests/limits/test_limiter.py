@@ -70,7 +70,7 @@ def test_every_window_holds_exactly_and_no_time_is_lost(limits: list[tuple[int, 
 
 def test_the_standard_policy_over_a_day() -> None:
     clock = Clock()
-    times = starts(Ledger(None, clock), clock, 2_500, *Policy.of(RateLimits()).windows)
+    times = starts(Ledger(None, clock), clock, 2_500, *Policy.from_limits(RateLimits()).windows)
     for count, seconds in ((10, 1.0), (100, 60.0), (1_000, 3_600.0)):
         assert all(later - earlier >= seconds - 1e-6 for earlier, later in zip(times, times[count:], strict=False))
     assert times[-1] - times[0] == pytest.approx(2 * 3_600 + 4 * 60 + 9, abs=1.0)
@@ -146,7 +146,7 @@ def test_calls_of_others_leave_less() -> None:
         "limits": {"requests_per_second": 10, "requests_per_hour": 6, "burst_limit": None},
         "current_usage": {"requests_per_second": 0, "requests_per_hour": 4},
     }
-    policy = Policy.of_status(status, lambda seconds: 1, clock.now)
+    policy = Policy.from_status(status, lambda seconds: 1, clock.now)
     assert [window.others for window in policy.windows] == [0, 3]
     times = starts(Ledger(None, clock), clock, 5, *policy.windows)
     assert times[2] - times[0] < 1.0
@@ -180,7 +180,7 @@ def test_an_account_that_others_have_used_up() -> None:
     ],
 )
 def test_windows_of_limits(limits: RateLimits, windows: list[tuple[int, float]]) -> None:
-    assert [(w.count, w.seconds) for w in Policy.of(limits).windows] == windows
+    assert [(w.count, w.seconds) for w in Policy.from_limits(limits).windows] == windows
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_windows_of_limits(limits: RateLimits, windows: list[tuple[int, float]])
 )
 def test_a_status_that_tells_no_limits(status: object) -> None:
     with pytest.raises((TypeError, ValueError), match=r"status|requests_per"):
-        Policy.of_status(status, lambda seconds: 0, 0.0)
+        Policy.from_status(status, lambda seconds: 0, 0.0)
 
 
 @pytest.mark.parametrize("usage", [None, [], {"requests_per_hour": "many"}])
 def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
-    policy = Policy.of_status({"limits": {"requests_per_hour": 6.0}, "current_usage": usage}, lambda seconds: 0, 0.0)
+    policy = Policy.from_status({"limits": {"requests_per_hour": 6.0}, "current_usage": usage}, lambda seconds: 0, 0.0)
     assert policy.windows == (Window(6, 3_600.0, 0, 3_600.0),)
 
 
@@ -278,17 +278,17 @@ def test_a_429_lengthens_short_windows_and_calm_shortens_them_again() -> None:
     for _ in range(100):
         with limiter.permit(never):
             clock.now += 1.0
-    plain = limiter.length_of(1.0)
+    plain = limiter.window_length(1.0)
     assert plain == pytest.approx(1.05, abs=0.001)
     limiter.hold(1.0)
     limiter.hold(1.0)
-    assert limiter.length_of(1.0) == pytest.approx(1.25, abs=0.001), "one hold, however many hear of it"
-    assert limiter.length_of(3_600.0) == pytest.approx(3_600.05, abs=0.001)
+    assert limiter.window_length(1.0) == pytest.approx(1.25, abs=0.001), "one hold, however many hear of it"
+    assert limiter.window_length(3_600.0) == pytest.approx(3_600.05, abs=0.001)
     clock.now += 1.0
     for _ in range(100):
         with limiter.permit(never):
             clock.now += 1.0
-    assert limiter.length_of(1.0) == pytest.approx(plain, abs=0.001)
+    assert limiter.window_length(1.0) == pytest.approx(plain, abs=0.001)
 
 
 def test_a_429_asks_for_the_policy_anew() -> None:
@@ -380,7 +380,7 @@ def test_a_job_that_is_stopped_leaves_its_permit_to_others(tmp_path: Path) -> No
 def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "limits.sqlite3"
-    ledger, local = Ledger(path, clock, elsewhere=True), Ledger(path, clock)
+    ledger, local = Ledger(path, clock, remote=True), Ledger(path, clock)
     permit, _ = ledger.take((), 1, exactly)
     for _ in range(5):
         clock.now += LEASE_SECONDS - 1
@@ -395,9 +395,9 @@ def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) 
 def test_whoever_takes_over_counts_what_is_out(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "limits.sqlite3"
-    permit, _ = Ledger(path, clock, elsewhere=True).take((Window(1, 100.0),), 1, exactly)
+    permit, _ = Ledger(path, clock, remote=True).take((Window(1, 100.0),), 1, exactly)
     clock.now += 3 * LEASE_SECONDS
-    successor = Ledger(path, clock, elsewhere=True)
+    successor = Ledger(path, clock, remote=True)
     assert successor.take((), 1, exactly)[0] == 0
     successor.give_back(permit)
     assert successor.take((Window(1, 100.0),), 1, exactly) == (0, 100.0 - 3 * LEASE_SECONDS - 0.5)

@@ -50,18 +50,18 @@ class ClusterClient:
         self._ask = ask
         self._tell = tell
         self._shares_answers = shares_answers
-        self._held = _Held(tell)
+        self._leases = _Leases(tell)
 
     def ledger(self, waiting: Callable[[], int]) -> ClusterLedger:
         """Make the ledger of this process, whose threads `waiting` counts while they wait for a permit."""
-        return ClusterLedger(self._ask, self._tell, self._held, waiting)
+        return ClusterLedger(self._ask, self._tell, self._leases, waiting)
 
     def cache(self, settings: Settings) -> ResultCache | ClusterCache | None:
         """Make the cache: the office's, this machine's, or none."""
         if settings.cache is False:
             return None
         if self._shares_answers:
-            return ClusterCache(self._ask, self._tell, self._held)
+            return ClusterCache(self._ask, self._tell, self._leases)
         return ResultCache(local_directory(settings))
 
 
@@ -72,43 +72,43 @@ class ClusterLedger:
     """
 
     def __init__(
-        self, ask: Callable[..., Any], tell: Callable[..., object], held: _Held, waiting: Callable[[], int]
+        self, ask: Callable[..., Any], tell: Callable[..., object], leases: _Leases, waiting: Callable[[], int]
     ) -> None:
         self._ask = ask
         self._tell = tell
-        self._held = held
+        self._leases = leases
         self._waiting = waiting
-        self._stock: deque[tuple[int, float]] = deque()
+        self._prefetched: deque[tuple[int, float]] = deque()
         self._differences: deque[float] = deque(maxlen=_ANSWERS_FOR_CLOCK)
-        self._heard(ask("now"))
+        self._update_clock(ask("now"))
 
     def clock(self) -> float:
         """Tell the time there."""
         return time.monotonic() + max(self._differences)
 
     def take(
-        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+        self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]:
         """Take a permit, if one can start soon; see `Ledger.take`. One thread at a time asks."""
-        while (kept := self._in_stock()) is not None:
+        while (kept := self._pop_prefetched()) is not None:
             permit, start = kept
             if start > self.clock() - _LATE_SECONDS:
                 return permit, start
             self._return(permit, start)
-        longest = tuple(replace(window, seconds=longer(window.seconds)) for window in windows)
+        longest = tuple(replace(window, seconds=lengthen(window.seconds)) for window in windows)
         granted, now = self._ask("take", longest, concurrency, min(max(self._waiting(), 1), concurrency, _BATCH))
-        self._heard(now)
+        self._update_clock(now)
         for permit, _ in granted:
-            self._held.permits.add(permit)
-        self._held.renew_from_now_on()
-        self._stock.extend(granted)
-        return self._stock.popleft() if granted else (0, 0.0)
+            self._leases.permits.add(permit)
+        self._leases.start_renewing()
+        self._prefetched.extend(granted)
+        return self._prefetched.popleft() if granted else (0, 0.0)
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
         """Say that a permit's call has ended or, with the permit's start, that it was not made."""
         self._return(permit, unused)
         # If nobody is left who would use the others, they go back, too.
-        while not self._waiting() and (kept := self._in_stock()) is not None:
+        while not self._waiting() and (kept := self._pop_prefetched()) is not None:
             self._return(*kept)
 
     def hold(self, seconds: float) -> bool:
@@ -120,15 +120,15 @@ class ClusterLedger:
         return int(self._ask("started", seconds))
 
     def _return(self, permit: int, unused: float | None) -> None:
-        self._held.permits.discard(permit)
+        self._leases.permits.discard(permit)
         self._tell("give_back", permit, unused)
 
-    def _in_stock(self) -> tuple[int, float] | None:
+    def _pop_prefetched(self) -> tuple[int, float] | None:
         with contextlib.suppress(IndexError):
-            return self._stock.popleft()
+            return self._prefetched.popleft()
         return None
 
-    def _heard(self, now: float) -> None:
+    def _update_clock(self, now: float) -> None:
         """Compare the clocks: an answer that took longer makes the other's look further behind."""
         self._differences.append(now - time.monotonic())
 
@@ -136,12 +136,12 @@ class ClusterLedger:
 class ClusterCache:
     """A `ResultCache` on another machine."""
 
-    outlives = True
+    is_persistent = True
 
-    def __init__(self, ask: Callable[..., Any], tell: Callable[..., object], held: _Held) -> None:
+    def __init__(self, ask: Callable[..., Any], tell: Callable[..., object], leases: _Leases) -> None:
         self._ask = ask
         self._tell = tell
-        self._held = held
+        self._leases = leases
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, or None."""
@@ -151,7 +151,7 @@ class ClusterCache:
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Keep a value, at once and for good."""
         self._ask("put", key, value)
-        self._held.claims.discard(key)
+        self._leases.claims.discard(key)
 
     def recipe(self, key: str) -> dict[str, Any] | None:
         """Return how a file was sent, or None."""
@@ -170,20 +170,20 @@ class ClusterCache:
         """Say that this process is about to find out the value of a key; False if another is at it, or has done so."""
         is_ours = bool(self._ask("claim", key))
         if is_ours:
-            self._held.claims.add(key)
-            self._held.renew_from_now_on()
+            self._leases.claims.add(key)
+            self._leases.start_renewing()
         return is_ours
 
     def release(self, key: str) -> None:
         """Give up a claim without a value."""
-        self._held.claims.discard(key)
+        self._leases.claims.discard(key)
         self._ask("release", key)
 
     def close(self) -> None:
         """Do nothing: others use it."""
 
 
-class _Held:
+class _Leases:
     """What this process holds at the office, renewed by a thread that lives while there is anything."""
 
     def __init__(self, tell: Callable[..., object]) -> None:
@@ -193,7 +193,7 @@ class _Held:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def renew_from_now_on(self) -> None:
+    def start_renewing(self) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="valence-leases", daemon=True)

@@ -25,10 +25,10 @@ __all__ = ["ClusterServer", "account_of", "local_directory"]
 _log = logging.getLogger("valence_integrations")
 
 #: Whoever is first in line waits this long for a permit, then goes to the end of the line: it may be dead by now.
-_PATIENCE_SECONDS = 0.5
+_MAX_WAIT_SECONDS = 0.5
 
 #: How long a window is kept as long as one worker wanted it, whose calls are late.
-_REMEMBERED_SECONDS = 10.0
+_WINDOW_MEMORY_SECONDS = 10.0
 
 
 def account_of(settings: Settings) -> str:
@@ -82,10 +82,10 @@ class ClusterServer:
 
     def __init__(self, settings: Settings, account: str) -> None:
         directory = local_directory(settings)
-        self._ledger = Ledger(directory / f"{account}.sqlite3", elsewhere=True)
-        self._cache = ResultCache(directory, elsewhere=True)
+        self._ledger = Ledger(directory / f"{account}.sqlite3", remote=True)
+        self._cache = ResultCache(directory, remote=True)
         self._longest: dict[int, tuple[float, float]] = {}
-        self._turn = asyncio.Lock()
+        self._queue = asyncio.Lock()
         self._given_back = asyncio.Event()
 
     async def take(
@@ -109,9 +109,9 @@ class ClusterServer:
         float
             The time here.
         """
-        windows = tuple(self._as_long_as_any(window) for window in windows)
-        async with self._turn:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
+        windows = tuple(self._longest_requested(window) for window in windows)
+        async with self._queue:
+            deadline = time.monotonic() + _MAX_WAIT_SECONDS
             granted: list[tuple[int, float]] = []
             while True:
                 self._given_back.clear()
@@ -126,12 +126,12 @@ class ClusterServer:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._given_back.wait(), min(when, left))
 
-    def _as_long_as_any(self, window: Window) -> Window:
+    def _longest_requested(self, window: Window) -> Window:
         """Make a window as long as anybody has wanted it lately: who is late makes all the others wait longer."""
         now = time.monotonic()
         longest, until = self._longest.get(window.count, (0.0, 0.0))
         if window.seconds >= longest or now > until:
-            self._longest[window.count] = (window.seconds, now + _REMEMBERED_SECONDS)
+            self._longest[window.count] = (window.seconds, now + _WINDOW_MEMORY_SECONDS)
             return window
         return replace(window, seconds=longest)
 

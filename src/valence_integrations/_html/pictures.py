@@ -20,13 +20,13 @@ __all__ = [
     "NO_EMOTION",
     "Cell",
     "bar",
+    "describe",
     "downsample",
+    "emotion_text",
     "legend",
-    "merged",
+    "merge_segments",
     "paint",
-    "said",
     "strip",
-    "sure",
     "swatch",
 ]
 
@@ -36,15 +36,15 @@ NO_EMOTION = "no emotion"
 _HATCHED = "background:repeating-linear-gradient(45deg,#8888 0 3px,transparent 3px 7px)"
 
 #: A line around what is coloured: its contrast is at least 3 on white and on black [WCAG 2.2, 1.4.11].
-_EDGE = "box-shadow:0 0 0 1px #7d848f;print-color-adjust:exact;forced-color-adjust:none"
+_OUTLINE = "box-shadow:0 0 0 1px #7d848f;print-color-adjust:exact;forced-color-adjust:none"
 
 #: A piece of a strip shows its emotion's name from this share of the strip on.
-_NAMED_SHARE = 0.14
+_MIN_LABEL_SHARE = 0.14
 
-_LETTERS = "overflow:hidden;text-overflow:ellipsis;padding:.25em 0;text-align:center;white-space:nowrap;"
+_TEXT_STYLE = "overflow:hidden;text-overflow:ellipsis;padding:.25em 0;text-align:center;white-space:nowrap;"
 
 #: In words, a timeline has so many emotions at most.
-_SAID = 5
+_MAX_DESCRIBED = 5
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Cell:
         return "nothing" if math.isnan(self.confidence) else self.emotion or NO_EMOTION
 
     def __str__(self) -> str:
-        return f"{clock(self.start)} to {clock(self.end)}: {sure(self.label, self.confidence)}"
+        return f"{clock(self.start)} to {clock(self.end)}: {emotion_text(self.label, self.confidence)}"
 
 
-def merged(segments: Sequence[Any]) -> list[Cell]:
+def merge_segments(segments: Sequence[Any]) -> list[Cell]:
     """Draw together neighbouring segments with the same emotion.
 
     Parameters
@@ -83,7 +83,7 @@ def merged(segments: Sequence[Any]) -> list[Cell]:
     segments : sequence of EmotionSegment
         In order of time.
     """
-    return _merged(_without_gaps(segments))
+    return _merge_neighbours(_fill_gaps(segments))
 
 
 def downsample(pieces: list[Cell], most: int) -> list[Cell]:
@@ -95,13 +95,13 @@ def downsample(pieces: list[Cell], most: int) -> list[Cell]:
         return pieces
     starts = [piece.start for piece in pieces]
     times = [pieces[-1].end * number / most for number in range(most + 1)]
-    return _merged(
+    return _merge_neighbours(
         _longest(pieces[bisect_right(starts, start) - 1 : bisect_left(starts, end)], start, end)
         for start, end in pairwise(times)
     )
 
 
-def _without_gaps(segments: Sequence[Any]) -> Iterable[Cell]:
+def _fill_gaps(segments: Sequence[Any]) -> Iterable[Cell]:
     end = 0.0
     for segment in segments:
         start = max(segment.start, end)
@@ -114,7 +114,7 @@ def _without_gaps(segments: Sequence[Any]) -> Iterable[Cell]:
             end = start
 
 
-def _merged(pieces: Iterable[Cell]) -> list[Cell]:
+def _merge_neighbours(pieces: Iterable[Cell]) -> list[Cell]:
     found: list[Cell] = []
     for piece in pieces:
         if found and found[-1].label == piece.label:
@@ -155,8 +155,8 @@ def strip(pieces: Sequence[Cell], what: str) -> Html:
         "div",
         (_piece(cell, end) for cell in pieces),
         role="img",
-        aria_label=f"Timeline of {what}: {said(pieces)}.",
-        style="display:flex;height:1.9em;margin:.3em 1px;border-radius:2px;overflow:hidden;font-size:.85em;" + _EDGE,
+        aria_label=f"Timeline of {what}: {describe(pieces)}.",
+        style="display:flex;height:1.9em;margin:.3em 1px;border-radius:2px;overflow:hidden;font-size:.85em;" + _OUTLINE,
     )
 
 
@@ -165,26 +165,26 @@ def _piece(cell: Cell, end: float) -> Html:
     empty = math.isnan(cell.confidence)
     return tag(
         "span",
-        cell.label if share >= _NAMED_SHARE and not empty else None,
+        cell.label if share >= _MIN_LABEL_SHARE and not empty else None,
         title=str(cell),
-        style=f"flex:{cell.end - cell.start:.6g} 0 0;" + _LETTERS + ("" if empty else paint(cell.emotion)),
+        style=f"flex:{cell.end - cell.start:.6g} 0 0;" + _TEXT_STYLE + ("" if empty else paint(cell.emotion)),
     )
 
 
-def said(pieces: Sequence[Cell]) -> str:
+def describe(pieces: Sequence[Cell]) -> str:
     """Say in words what a strip shows."""
     seconds: dict[str, float] = {}
     for piece in pieces:
         seconds[piece.label] = seconds.get(piece.label, 0.0) + piece.end - piece.start
     total = sum(seconds.values())
     ranked = sorted(seconds, key=seconds.__getitem__, reverse=True)
-    shares = [f"{label} {seconds[label] / total:.0%}" for label in ranked[:_SAID]]
-    if others := ranked[_SAID:]:
+    shares = [f"{label} {seconds[label] / total:.0%}" for label in ranked[:_MAX_DESCRIBED]]
+    if others := ranked[_MAX_DESCRIBED:]:
         shares.append(f"others {sum(seconds[label] for label in others) / total:.0%}")
     return f"{', '.join(shares)} of {clock(total)}"
 
 
-def sure(emotion: str | None, confidence: float) -> str:
+def emotion_text(emotion: str | None, confidence: float) -> str:
     """Name an emotion, with its confidence if there is one."""
     number = "" if math.isnan(confidence) else f" {confidence:.2f}"
     return (emotion or NO_EMOTION) + number
@@ -193,13 +193,13 @@ def sure(emotion: str | None, confidence: float) -> str:
 def bar(share: float, emotion: str | None) -> Html:
     """Draw a bar in an emotion's colour, `share` of its room long. The number stands beside it, so it is silent."""
     style = f"display:block;height:1em;border-radius:2px;width:{max(min(share, 1.0), 0.0):.1%};"
-    return tag("span", aria_hidden="true", style=f"{style}{paint(emotion)};{_EDGE}")
+    return tag("span", aria_hidden="true", style=f"{style}{paint(emotion)};{_OUTLINE}")
 
 
 def swatch(emotion: str | None) -> Html:
     """Draw a patch in an emotion's colour, and say its name."""
     style = "display:inline-block;width:.85em;height:.85em;border-radius:2px;margin:0 .5em 0 1px;vertical-align:-.06em;"
-    patch = tag("span", style=f"{style}{paint(emotion)};{_EDGE}")
+    patch = tag("span", style=f"{style}{paint(emotion)};{_OUTLINE}")
     return tag("span", patch, emotion or NO_EMOTION, style="white-space:nowrap")
 
 

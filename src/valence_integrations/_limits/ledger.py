@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from valence_integrations._limits.policy import Window
-from valence_integrations._store.sqlite import ELSEWHERE, LEASE_SECONDS, close_in, connect, is_alive
+from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect, is_alive
 
-__all__ = ["LOOK_AGAIN_SECONDS", "MAX_HOLD_SECONDS", "Ledger", "Permits", "ledger_path"]
+__all__ = ["MAX_HOLD_SECONDS", "POLL_SECONDS", "Ledger", "Permits", "ledger_path"]
 
 #: A Retry-After above this is not waited for.
 MAX_HOLD_SECONDS = 120.0
@@ -27,11 +27,11 @@ MAX_HOLD_SECONDS = 120.0
 _AHEAD_SECONDS = 0.5
 
 #: Waits end after this to look whether the job was stopped; and those for another process's permit after that.
-LOOK_AGAIN_SECONDS = 0.5
-_OTHERS_SECONDS = 0.01
+POLL_SECONDS = 0.5
+_SHARED_POLL_SECONDS = 0.01
 
 #: A permit that is out for longer belonged to a process that hangs, or whose number another process has now.
-_HUNG_SECONDS = 600.0
+_LOCAL_LEASE_SECONDS = 600.0
 
 #: More permits than this are not out at once, of which each may come back unused: so many starts are kept beyond those
 #: that the windows look back on.
@@ -63,20 +63,20 @@ class Ledger:
         lasts for `LEASE_SECONDS`, unless it is renewed.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, elsewhere: bool = False) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, remote: bool = False) -> None:
         self.clock = clock
-        self._holder = ELSEWHERE if elsewhere else os.getpid()
+        self._holder = REMOTE if remote else os.getpid()
         self._lock = threading.Lock()
-        self._connection = self._opened(path)
-        weakref.finalize(self, close_in, os.getpid(), self._connection)
-        if elsewhere:
+        self._connection = self._open(path)
+        weakref.finalize(self, close_in_process, os.getpid(), self._connection)
+        if remote:
             # Its predecessor may be gone for a while, and its holders could not renew anything.
             self._connection.execute(
-                "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, ELSEWHERE)
+                "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, REMOTE)
             )
 
     def take(
-        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+        self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]:
         """Take a permit, if one can start soon.
 
@@ -86,7 +86,7 @@ class Ledger:
             The policy.
         concurrency : int
             Permits out at once.
-        longer : callable
+        lengthen : callable
             The length that a window is given, for its length by the policy.
 
         Returns
@@ -106,7 +106,7 @@ class Ledger:
                 last = now
             start = max(now, last)
             for window in windows:
-                start = max(start, self._earliest(run, window, number, now, longer(window.seconds)))
+                start = max(start, self._earliest_start(run, window, number, now, lengthen(window.seconds)))
             if start - now > _AHEAD_SECONDS:
                 return 0, start - now - _AHEAD_SECONDS
             if windows:
@@ -115,7 +115,7 @@ class Ledger:
                 run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
             # A number never comes back, so that to say twice that a permit is given back does no harm.
             permit = 1 + secrets.randbits(62)
-            lasts = LEASE_SECONDS if self._holder == ELSEWHERE else _HUNG_SECONDS
+            lasts = LEASE_SECONDS if self._holder == REMOTE else _LOCAL_LEASE_SECONDS
             run("INSERT INTO leases (id, pid, until) VALUES (?, ?, ?)", (permit, self._holder, start + lasts))
             return permit, start
 
@@ -156,7 +156,9 @@ class Ledger:
             return int(count)
 
     @staticmethod
-    def _earliest(run: Callable[..., sqlite3.Cursor], window: Window, number: int, now: float, seconds: float) -> float:
+    def _earliest_start(
+        run: Callable[..., sqlite3.Cursor], window: Window, number: int, now: float, seconds: float
+    ) -> float:
         count = window.count - (window.others if now < window.others_until else 0)
         if count <= 0:
             return window.others_until
@@ -174,7 +176,7 @@ class Ledger:
         if left < concurrency:
             return 0.0
         # Only those whom this process gives permits to tell when they give one back.
-        return _OTHERS_SECONDS if pids else LOOK_AGAIN_SECONDS
+        return _SHARED_POLL_SECONDS if pids else POLL_SECONDS
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -185,7 +187,7 @@ class Ledger:
             finally:
                 self._connection.execute("COMMIT")
 
-    def _opened(self, path: Path | None) -> sqlite3.Connection:
+    def _open(self, path: Path | None) -> sqlite3.Connection:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +208,7 @@ class Permits(Protocol):
     def clock(self) -> Callable[[], float]: ...
 
     def take(
-        self, windows: tuple[Window, ...], concurrency: int, longer: Callable[[float], float]
+        self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]: ...
 
     def give_back(self, permit: int, unused: float | None = None) -> None: ...

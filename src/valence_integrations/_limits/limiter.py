@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from valence_integrations._limits.ledger import LOOK_AGAIN_SECONDS, MAX_HOLD_SECONDS, Permits
+from valence_integrations._limits.ledger import MAX_HOLD_SECONDS, POLL_SECONDS, Permits
 from valence_integrations._limits.policy import Policy
 from valence_integrations.settings import DEFAULT_CONCURRENCY
 
@@ -23,7 +23,7 @@ _MARGIN_SECONDS = 0.05
 _FIRST_JITTER_SECONDS, _MAX_JITTER_SECONDS = 0.05, 0.25
 
 #: After a 429 the windows of up to a minute are longer by this factor, until a hundred calls went without one.
-_STRETCH, _MAX_STRETCH, _CALM_CALLS = 1.2, 4.0, 100
+_STRETCH, _MAX_STRETCH, _RECOVERY_CALLS = 1.2, 4.0, 100
 _STRETCHED_UP_TO_SECONDS = 60.0
 
 
@@ -67,10 +67,10 @@ class Limiter:
         self._refresh = refresh
         self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
-        self._out = 0
+        self._in_use = 0
         self._jitter = _FIRST_JITTER_SECONDS
         self._stretch = 1.0
-        self._calm = 0
+        self._calls_since_429 = 0
 
     @property
     def waiting(self) -> int:
@@ -87,21 +87,21 @@ class Limiter:
             If `stopped` says so before the permit starts.
         """
         begun = self.clock()
-        permit, start = self._in_turn(stopped)
+        permit, start = self._acquire(stopped)
         unused: float | None = start
         try:
             while (wait := start - self.clock()) > 0:
                 if stopped():
                     raise StoppedError
-                time.sleep(min(wait, LOOK_AGAIN_SECONDS))
-            self._saw(self.clock() - start)
+                time.sleep(min(wait, POLL_SECONDS))
+            self._record_lateness(self.clock() - start)
             unused = None
             yield self.clock() - begun
         finally:
             self._ledger.give_back(permit, unused)
             with self._lock:
-                self._out -= 1
-            self._call_next()
+                self._in_use -= 1
+            self._wake_next()
 
     def hold(self, seconds: float) -> float:
         """Give out no permit for a while, after the service has asked for it; return how long, in seconds."""
@@ -110,51 +110,51 @@ class Limiter:
             return seconds
         _log.warning("the service answered 429: all calls wait for %.1f s", seconds)
         if self.windows:
-            self._stretch, self._calm = min(self._stretch * _STRETCH, _MAX_STRETCH), 0
+            self._stretch, self._calls_since_429 = min(self._stretch * _STRETCH, _MAX_STRETCH), 0
             policy = self._refresh()
             if policy is not None:
                 self.windows = policy.windows
         return seconds
 
-    def _in_turn(self, stopped: Callable[[], bool]) -> tuple[int, float]:
+    def _acquire(self, stopped: Callable[[], bool]) -> tuple[int, float]:
         """Wait behind those who came before, then for the ledger."""
-        called = threading.Event()
+        turn = threading.Event()
         permit = 0
         with self._lock:
-            self._queue.append(called)
-            is_first = self._queue[0] is called
+            self._queue.append(turn)
+            is_first = self._queue[0] is turn
         try:
             if not is_first:
-                called.wait()
+                turn.wait()
             while not stopped():
-                called.clear()
-                when = LOOK_AGAIN_SECONDS
-                if self._out < self.concurrency:
-                    permit, when = self._ledger.take(self.windows, self.concurrency, self.length_of)
+                turn.clear()
+                when = POLL_SECONDS
+                if self._in_use < self.concurrency:
+                    permit, when = self._ledger.take(self.windows, self.concurrency, self.window_length)
                     if permit:
-                        self._out += 1
+                        self._in_use += 1
                         return permit, when
-                called.wait(min(when, LOOK_AGAIN_SECONDS))
+                turn.wait(min(when, POLL_SECONDS))
             raise StoppedError
         finally:
             with self._lock:
                 self._queue.popleft()
-            self._call_next(anyway=not permit)
+            self._wake_next(force=not permit)
 
-    def _call_next(self, *, anyway: bool = False) -> None:
+    def _wake_next(self, *, force: bool = False) -> None:
         """Let the first in the queue look again, if there can be a permit; it alone, as waking a thread is not free."""
         with self._lock:
-            if self._queue and (anyway or self._out < self.concurrency):
+            if self._queue and (force or self._in_use < self.concurrency):
                 self._queue[0].set()
 
-    def length_of(self, seconds: float) -> float:
+    def window_length(self, seconds: float) -> float:
         """Length in seconds that a window of the policy is given."""
         stretch = self._stretch if seconds <= _STRETCHED_UP_TO_SECONDS else 1.0
         return seconds * stretch + _MARGIN_SECONDS + 2 * self._jitter
 
-    def _saw(self, lateness: float) -> None:
+    def _record_lateness(self, lateness: float) -> None:
         """Learn how exactly calls start."""
         self._jitter = min(0.9 * self._jitter + 0.1 * max(lateness, 0.0), _MAX_JITTER_SECONDS)
-        self._calm += 1
-        if self._calm >= _CALM_CALLS and self._stretch > 1.0:
-            self._stretch, self._calm = max(self._stretch / _STRETCH, 1.0), 0
+        self._calls_since_429 += 1
+        if self._calls_since_429 >= _RECOVERY_CALLS and self._stretch > 1.0:
+            self._stretch, self._calls_since_429 = max(self._stretch / _STRETCH, 1.0), 0

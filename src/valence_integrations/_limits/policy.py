@@ -9,7 +9,7 @@ from typing import Any
 
 from valence_integrations.settings import RateLimits
 
-__all__ = ["Policy", "Window", "least_seconds"]
+__all__ = ["Policy", "Window", "minimum_seconds"]
 
 #: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
 _UNLIMITED_RATE = 1_000.0
@@ -33,7 +33,7 @@ class Policy:
     concurrency: int | None = None
 
     @classmethod
-    def of(cls, limits: RateLimits, usage: Mapping[str, Any] | None = None, now: float = 0.0) -> Policy:
+    def from_limits(cls, limits: RateLimits, usage: Mapping[str, Any] | None = None, now: float = 0.0) -> Policy:
         """Make the windows of limits; `usage` is how much of each was used by others."""
         rates = {
             "requests_per_second": 1.0,
@@ -55,14 +55,14 @@ class Policy:
         return cls(tuple(windows), limits.max_concurrent_requests)
 
     @classmethod
-    def of_status(cls, status: object, own: Callable[[float], int], now: float) -> Policy:
+    def from_status(cls, status: object, count_own: Callable[[float], int], now: float) -> Policy:
         """Read the service's answer to a status request.
 
         Parameters
         ----------
         status : dict
             With ``limits`` and, perhaps, ``current_usage``.
-        own : callable
+        count_own : callable
             How many of our own permits started in the last so many seconds.
         now : float
             When it was read.
@@ -76,18 +76,18 @@ class Policy:
         used = status.get("current_usage") if isinstance(status, Mapping) else None
         if not isinstance(stated, Mapping):
             raise TypeError(f"this is no rate-limit status: {str(status)[:100]}")
-        policy = cls.of(
+        policy = cls.from_limits(
             RateLimits(**{spec.name: _count(stated.get(spec.name)) for spec in fields(RateLimits)}),
             used if isinstance(used, Mapping) else {},
             now,
         )
         windows = tuple(
-            Window(w.count, w.seconds, max(w.others - own(w.seconds), 0), w.others_until) for w in policy.windows
+            Window(w.count, w.seconds, max(w.others - count_own(w.seconds), 0), w.others_until) for w in policy.windows
         )
         return cls(windows, policy.concurrency)
 
 
-def least_seconds(calls: int, windows: Iterable[Window]) -> float:
+def minimum_seconds(calls: int, windows: Iterable[Window]) -> float:
     """Seconds from the first to the last of so many calls, if all windows are used as well as possible.
 
     Each window says that a call is its length later, at least, than the one that is its count before. So the last
@@ -97,9 +97,9 @@ def least_seconds(calls: int, windows: Iterable[Window]) -> float:
     Examples
     --------
     >>> from valence_integrations._format import span
-    >>> from valence_integrations._limits.policy import Policy, least_seconds
+    >>> from valence_integrations._limits.policy import Policy, minimum_seconds
     >>> from valence_integrations.settings import RateLimits
-    >>> span(least_seconds(100_000, Policy.of(RateLimits()).windows))
+    >>> span(minimum_seconds(100_000, Policy.from_limits(RateLimits()).windows))
     '9 d 9 h 9 min 9 s'
     """
     steps: list[tuple[int, float]] = []

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 
-from valence_integrations._store.sqlite import ELSEWHERE, LEASE_SECONDS, close_in, connect, is_alive
+from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect, is_alive
 from valence_integrations.settings import Settings
 
 __all__ = ["ResultCache", "cache_directory", "cache_key", "state_directory"]
@@ -96,15 +96,15 @@ class ResultCache:
     {'emotion': 'happy'}
     """
 
-    def __init__(self, directory: Path | None, *, elsewhere: bool = False) -> None:
+    def __init__(self, directory: Path | None, *, remote: bool = False) -> None:
         self._directory = directory
-        self._holder = ELSEWHERE if elsewhere else os.getpid()
+        self._holder = REMOTE if remote else os.getpid()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._close: Callable[[], object] = lambda: None
 
     @property
-    def outlives(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether what is put in outlives this object."""
         return self._directory is not None
 
@@ -143,7 +143,7 @@ class ResultCache:
             if row is None:
                 return False
             pid, since = row
-            lasts = LEASE_SECONDS if pid == ELSEWHERE else _CLAIM_SECONDS
+            lasts = LEASE_SECONDS if pid == REMOTE else _CLAIM_SECONDS
             if since + lasts > now and is_alive(pid):
                 return False
             taken = run(
@@ -201,7 +201,7 @@ class ResultCache:
     def _run(self, work: Callable[[Run], T]) -> T:
         with self._lock:
             try:
-                return work((self._connection or self._use(self._open())).execute)
+                return work((self._connection or self._set_connection(self._open())).execute)
             except (sqlite3.Error, OSError) as error:
                 if self._directory is None:
                     raise
@@ -212,11 +212,11 @@ class ResultCache:
                 )
                 self._close()
                 self._directory = None
-                return work(self._use(_connect(None)).execute)
+                return work(self._set_connection(_connect(None)).execute)
 
-    def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+    def _set_connection(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._connection = connection
-        self._close = weakref.finalize(self, close_in, os.getpid(), connection)
+        self._close = weakref.finalize(self, close_in_process, os.getpid(), connection)
         return connection
 
     def _open(self) -> sqlite3.Connection:
@@ -225,7 +225,7 @@ class ResultCache:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / _FILE
         try:
-            return _pruned(_connect(path))
+            return _prune(_connect(path))
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
@@ -241,7 +241,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     return connect(path, _APPLICATION_ID, _TABLES, "NORMAL")
 
 
-def _pruned(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _prune(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Forget the oldest answers, as the environment asks for."""
     if days := os.environ.get("VALENCE_CACHE_MAX_AGE_DAYS"):
         connection.execute("DELETE FROM answers WHERE created < ?", (time.time() - float(days) * 86_400,))

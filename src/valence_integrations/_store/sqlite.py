@@ -7,10 +7,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["ELSEWHERE", "LEASE_SECONDS", "close_in", "connect", "is_alive"]
+__all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect", "is_alive"]
 
 #: In the place of a process of this machine: a holder on another one, for which `LEASE_SECONDS` count.
-ELSEWHERE = 0
+REMOTE = 0
 
 #: What is held elsewhere is given up if it is not renewed for so long.
 LEASE_SECONDS = 10.0
@@ -64,7 +64,7 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
     return connection
 
 
-def close_in(pid: int, connection: sqlite3.Connection) -> None:
+def close_in_process(pid: int, connection: sqlite3.Connection) -> None:
     """Close a connection in the process that opened it: a fork must not touch it."""
     if os.getpid() == pid:
         connection.close()
@@ -72,7 +72,7 @@ def close_in(pid: int, connection: sqlite3.Connection) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine is still there; of one elsewhere, nobody knows better."""
-    if os.name == "nt" or pid == ELSEWHERE:  # there, os.kill would do what it says
+    if os.name == "nt" or pid == REMOTE:  # there, os.kill would do what it says
         return True
     try:
         os.kill(pid, 0)

@@ -18,7 +18,7 @@ from valence_integrations.engine._stats import Stats
 __all__ = ["Answers", "CachedAnswer"]
 
 #: Seconds between two looks whether another process has the answer that this one needs too.
-_OTHERS_SECONDS = 0.05
+_CLAIM_POLL_SECONDS = 0.05
 
 #: A cached value: {"segments": [...], "request_id": ...}; with "cached" if nothing was paid for it.
 CachedAnswer: TypeAlias = "dict[str, Any]"
@@ -52,9 +52,9 @@ class Answers:
         self._cache = cache
         self._stats = stats
         self._wait = wait
-        self._under_way: dict[str, Future[CachedAnswer]] = {}
+        self._in_flight: dict[str, Future[CachedAnswer]] = {}
         self._lock = threading.Lock()
-        self._working = 0
+        self._active = 0
         self._idle = threading.Condition()
 
     def find(self, key: str, begin: Callable[[Future[CachedAnswer]], None]) -> Future[CachedAnswer]:
@@ -68,10 +68,10 @@ class Answers:
             Called if nobody else finds the answer out; completes the future it is given, now or later.
         """
         with self._lock:
-            known = self._under_way.get(key)
+            known = self._in_flight.get(key)
             kept = self._cache.get(key) if known is None else None
             if known is None and kept is None:
-                fresh = self._under_way[key] = Future[CachedAnswer]()
+                fresh = self._in_flight[key] = Future[CachedAnswer]()
         if known is not None or kept is not None:
             self._stats.add(cache_hits=1)
             answer = Future[CachedAnswer]()
@@ -81,15 +81,15 @@ class Answers:
                 assert known is not None
                 known.add_done_callback(lambda done: complete(answer, lambda: {**done.result(), "cached": True}))
             return answer
-        fresh.add_done_callback(lambda _: self._under_way.pop(key, None))
+        fresh.add_done_callback(lambda _: self._in_flight.pop(key, None))
         try:
-            with self._at_work():
+            with self._count_active():
                 self._begin(key, fresh, begin)
         except BaseException as error:
             fresh.set_exception(error)
         return fresh
 
-    def kept(self, key: str) -> CachedAnswer | None:
+    def cached(self, key: str) -> CachedAnswer | None:
         """Return an answer that is in the cache, or None."""
         return self._cache.get(key)
 
@@ -101,8 +101,8 @@ class Answers:
     def drain(self, seconds: float) -> int:
         """Wait until the calls under way are answered and kept, since they are paid; return how many are left."""
         with self._idle:
-            self._idle.wait_for(lambda: not self._working, seconds)
-            return self._working
+            self._idle.wait_for(lambda: not self._active, seconds)
+            return self._active
 
     def _begin(self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]) -> None:
         others = self._await_other_claim(key)
@@ -118,7 +118,7 @@ class Answers:
         while not self._cache.claim(key):
             if (answer := self._cache.get(key)) is not None:
                 return answer
-            if self._wait(_OTHERS_SECONDS):
+            if self._wait(_CLAIM_POLL_SECONDS):
                 raise StoppedError
         return None
 
@@ -127,12 +127,12 @@ class Answers:
             self._cache.release(key)
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _count_active(self) -> Iterator[None]:
         with self._idle:
-            self._working += 1
+            self._active += 1
         try:
             yield
         finally:
             with self._idle:
-                self._working -= 1
+                self._active -= 1
                 self._idle.notify_all()

@@ -17,7 +17,7 @@ from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import MAX_BYTES, Route, decide, measured, render
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Policy, Window, least_seconds
+from valence_integrations._limits.policy import Policy, Window, minimum_seconds
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._receipts import UploadReceipts
@@ -132,22 +132,22 @@ class _Call(NamedTuple):
     size: int
 
 
-class _Need(NamedTuple):
+class _CallPlan(NamedTuple):
     """What an item needs; `sure` if its calls are exactly those that the job makes."""
 
     calls: tuple[_Call, ...] = ()
     padded: bool = False
-    sure: bool = True
+    exact: bool = True
 
 
 def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
     """Tell what a job will take, without a call."""
     settings = resources.settings
-    need_of = _Needs(settings, resources)
+    plan_calls = _CallPlanner(settings, resources)
     counts: Counter[str] = Counter()
     unreadable: dict[int, ItemError] = {}
     seen: set[bytes] = set()
-    paid: set[bytes] = set()
+    billed: set[bytes] = set()
     calls = size = 0
     seconds = 0.0
     for index, item in enumerate(items):
@@ -155,33 +155,33 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
         clip = None
         try:
             clip = open_clip(item.audio if isinstance(item, Segmented) else item, settings.sampling_rate)
-            need = None if clip is None else need_of(clip, item if isinstance(item, Segmented) else None)
+            plan = None if clip is None else plan_calls(clip, item if isinstance(item, Segmented) else None)
         except ItemError as error:
             # A copy: without the traceback, whose frames hold audio.
             own = copy.copy(error)
             unreadable[index] = own if clip is None else own.named(clip.name)
             continue
-        if need is None or not need.calls:
-            counts["missing" if need is None else "skipped"] += 1
+        if plan is None or not plan.calls:
+            counts["missing" if plan is None else "skipped"] += 1
             continue
-        counts["padded"] += need.padded
-        counts["asynch"] += need.calls[0].api == "asynch"
-        counts["chunked"] += len(need.calls) > 1
-        keys = [_short(call.api, call.digest) for call in need.calls]
-        identity = keys[0] if len(keys) == 1 else _short(*map(bytes.hex, keys))
+        counts["padded"] += plan.padded
+        counts["asynch"] += plan.calls[0].api == "asynch"
+        counts["chunked"] += len(plan.calls) > 1
+        keys = [_short_digest(call.api, call.digest) for call in plan.calls]
+        identity = keys[0] if len(keys) == 1 else _short_digest(*map(bytes.hex, keys))
         if identity in seen:
             continue
         seen.add(identity)
         todo = [
             (key, call)
-            for key, call in zip(keys, need.calls, strict=True)
-            if not (need.sure and _is_known(resources, call))
+            for key, call in zip(keys, plan.calls, strict=True)
+            if not (plan.exact and _is_answered(resources, call))
         ]
         counts["cached"] += not todo
-        counts["undecoded"] += not need.sure
+        counts["undecoded"] += not plan.exact
         for key, call in todo:
-            if key not in paid:
-                paid.add(key)
+            if key not in billed:
+                billed.add(key)
                 calls, seconds, size = calls + 1, seconds + call.seconds, size + call.size
     return Estimate(
         items=counts["items"],
@@ -197,11 +197,11 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
         calls=calls,
         audio_seconds=seconds,
         bytes=size,
-        seconds=least_seconds(calls, _windows(settings)),
+        seconds=minimum_seconds(calls, _windows(settings)),
     )
 
 
-class _Needs:
+class _CallPlanner:
     """Tells what a clip needs.
 
     Where the samples are in memory (a waveform, a small WAV file that the service takes as it is), the audio is
@@ -214,16 +214,16 @@ class _Needs:
         self._cache = resources.cache
         self._envelope = sum(map(len, resources.discrete.body(b""))) if settings.payload == "multipart" else None
 
-    def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _Need:
+    def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _CallPlan:
         if segmented is not None:
             return self._by_segments(clip, segmented)
         route = decide(clip.duration, self._settings)
         if route.source is None:
-            return _Need()
+            return _CallPlan()
         in_memory = isinstance(clip.source, np.ndarray) or (clip.ready and isinstance(clip.source, bytes))
         untouched = clip.ready and route.change is None and route.source != "chunk"
         if untouched and (route.source == "asynch" or _size(clip) <= MAX_BYTES):
-            return _Need((self._call(route.source, _digest(clip), clip.duration, _size(clip)),))
+            return _CallPlan((self._call(route.source, _digest(clip), clip.duration, _size(clip)),))
         if in_memory:
             return self._by_samples(clip)
         key = recipe_key(clip, self._settings)
@@ -233,33 +233,33 @@ class _Needs:
         # A recipe's key is of the file's bytes, and stands for them as well as their digest.
         return self._by_header(route, clip.rate, key or _digest(clip))
 
-    def _by_recipe(self, recipe: Recipe) -> _Need:
+    def _by_recipe(self, recipe: Recipe) -> _CallPlan:
         calls = [self._call(recipe.source, sent.digest, sent.end - sent.start, sent.size) for sent in recipe.parts]
-        return _Need(tuple(calls), recipe.padded)
+        return _CallPlan(tuple(calls), recipe.padded)
 
-    def _by_samples(self, clip: Clip) -> _Need:
+    def _by_samples(self, clip: Clip) -> _CallPlan:
         clip = measured(clip, self._settings)
         route = decide(clip.duration, self._settings)
         if route.source == "asynch":
             data = clip.wav()
-            return _Need((self._call("asynch", file_digest(data), route.duration, len(data)),))
+            return _CallPlan((self._call("asynch", file_digest(data), route.duration, len(data)),))
         parts = render(clip, route)
         calls = [self._call(route.source, part.digest, part.seconds, len(part.wav)) for part in parts]
-        return _Need(tuple(calls), route.padded)
+        return _CallPlan(tuple(calls), route.padded)
 
-    def _by_segments(self, clip: Clip, item: Segmented) -> _Need:
+    def _by_segments(self, clip: Clip, item: Segmented) -> _CallPlan:
         """Cut them out as the job would; those that cannot be are no calls."""
-        needs = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
-        return _Need(tuple(call for need in needs for call in need.calls), any(need.padded for need in needs))
+        plans = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
+        return _CallPlan(tuple(call for plan in plans for call in plan.calls), any(plan.padded for plan in plans))
 
-    def _by_header(self, route: Route, rate: int, identity: str) -> _Need:
+    def _by_header(self, route: Route, rate: int, identity: str) -> _CallPlan:
         calls = [
             self._call(
                 route.source, f"source {identity} {number}", seconds, wav.HEADER_SIZE + 2 * round(seconds_sent * rate)
             )
             for number, (seconds, seconds_sent) in enumerate(route.calls)
         ]
-        return _Need(tuple(calls), route.padded, sure=False)
+        return _CallPlan(tuple(calls), route.padded, exact=False)
 
     def _call(self, source: str | None, digest: str, seconds: float, size: int) -> _Call:
         if source == "asynch":
@@ -267,8 +267,8 @@ class _Needs:
         return _Call("discrete", digest, seconds, _JSON_BYTES if self._envelope is None else self._envelope + size)
 
 
-def _is_known(resources: ProcessResources, call: _Call) -> bool:
-    """Whether a call is not to be paid."""
+def _is_answered(resources: ProcessResources, call: _Call) -> bool:
+    """Whether the answer to a call is in the cache, or its upload can be resumed."""
     cache, settings = resources.cache, resources.settings
     if cache is None:
         return False
@@ -281,7 +281,7 @@ def _windows(settings: Settings) -> Sequence[Window]:
     """Windows of the settings; as asking the service would be a call, else those of the documented standard policy."""
     if settings.limits is None:
         return ()
-    return Policy.of(settings.limits if isinstance(settings.limits, RateLimits) else RateLimits()).windows
+    return Policy.from_limits(settings.limits if isinstance(settings.limits, RateLimits) else RateLimits()).windows
 
 
 def _size(clip: Clip) -> int:
@@ -294,5 +294,5 @@ def _digest(clip: Clip) -> str:
     return file_digest(clip.source)
 
 
-def _short(*names: str) -> bytes:
+def _short_digest(*names: str) -> bytes:
     return hashlib.blake2b("\n".join(names).encode(), digest_size=_DIGEST_BYTES).digest()

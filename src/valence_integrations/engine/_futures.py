@@ -28,7 +28,7 @@ def when_all(futures: list[Future[Any]], then: Callable[[], None]) -> None:
     left = len(futures)
     lock = threading.Lock()
 
-    def one_less(_: object) -> None:
+    def on_done(_: object) -> None:
         nonlocal left
         with lock:
             left -= 1
@@ -38,4 +38,4 @@ def when_all(futures: list[Future[Any]], then: Callable[[], None]) -> None:
         futures.clear()
 
     for future in list(futures):
-        future.add_done_callback(one_less)
+        future.add_done_callback(on_done)

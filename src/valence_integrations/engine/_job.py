@@ -30,7 +30,7 @@ from valence_integrations.results import EmotionPrediction, EmotionSegment
 __all__ = ["Job", "PredictionFuture"]
 
 #: On Windows, only a wait that ends lets Ctrl-C through.
-_LOOK_AGAIN_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 #: An item that takes longer to read and prepare keeps a thread from its calls, which take 100 ms or more: over 3 %.
 _SLOW_SECONDS = 0.003
@@ -50,15 +50,15 @@ class Job:
         self._stopped = threading.Event()
         self._calls = Calls(resources, self._stopped)
         self._lock = threading.Lock()
-        self._broken: Future[None] = Future()
+        self._job_error: Future[None] = Future()
 
     def submit(self, item: object) -> PredictionFuture:
         """Start on an item. Item errors are in the prediction; an exception of the future is a fault of ours."""
         # A file object may be closed, or read on, before a thread comes to it.
         if hasattr(item, "read"):
-            item = self._opened(item)
+            item = self._open_now(item)
         elif isinstance(item, Segmented) and hasattr(item.audio, "read"):
-            item = replace(item, audio=self._opened(item.audio))
+            item = replace(item, audio=self._open_now(item.audio))
         return self._start(item, Priority.ITEM)
 
     def wait(self, future: PredictionFuture) -> EmotionPrediction:
@@ -69,11 +69,11 @@ class Job:
         JobError
             As soon as the job cannot go on, unless the item is done.
         """
-        waited: list[Future[Any]] = [future, self._broken]
+        waited: list[Future[Any]] = [future, self._job_error]
         while not any(each.done() for each in waited):
-            wait_for(waited, _LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
-        if self._broken.done() and (future.cancelled() or not future.done()):
-            self._broken.result()
+            wait_for(waited, _POLL_SECONDS, return_when="FIRST_COMPLETED")
+        if self._job_error.done() and (future.cancelled() or not future.done()):
+            self._job_error.result()
         return future.result()
 
     def stop(self) -> None:
@@ -88,10 +88,12 @@ class Job:
 
     def _start(self, item: object, priority: Priority) -> PredictionFuture:
         future: PredictionFuture = Future()
-        self._resources.pool.submit(priority, lambda: self._guarded(future, None, lambda: self._annotate(item, future)))
+        self._resources.pool.submit(
+            priority, lambda: self._run_step(future, None, lambda: self._annotate(item, future))
+        )
         return future
 
-    def _guarded(
+    def _run_step(
         self, future: PredictionFuture, name: str | None, step: Callable[[], None], *, paid: bool = False
     ) -> None:
         """Do a step of an item; an item error ends the item, and a job error the job."""
@@ -105,29 +107,29 @@ class Job:
             own = copy.copy(error)
             future.set_result(EmotionPrediction(model=self._settings.model, error=own.named(name) if name else own))
         except errors.JobError as error:
-            self._break(error)
+            self._fail(error)
             future.cancel()
         except (StoppedError, CancelledError):
             future.cancel()
         except BaseException as error:
             future.set_exception(error)
 
-    def _break(self, error: errors.JobError) -> None:
+    def _fail(self, error: errors.JobError) -> None:
         self._stopped.set()
         with self._lock:
-            if not self._broken.done():
-                self._broken.set_exception(copy.copy(error))
+            if not self._job_error.done():
+                self._job_error.set_exception(copy.copy(error))
 
     # The way of one item.
 
-    def _opened(self, item: object) -> object:
+    def _open_now(self, item: object) -> object:
         try:
             return open_clip(item, self._settings.sampling_rate)
         except errors.ItemError as error:
             return error
 
     def _annotate(self, item: object, future: PredictionFuture) -> None:
-        begun = time.perf_counter()
+        begin_time = time.perf_counter()
         audio = item.audio if isinstance(item, Segmented) else item
         if isinstance(audio, errors.ItemError):
             raise audio
@@ -135,9 +137,9 @@ class Job:
         if clip is None:
             future.set_result(EmotionPrediction(model=self._settings.model))
         elif isinstance(item, Segmented):
-            self._guarded(future, clip.name, lambda: self._annotate_segments(clip, item, future))
+            self._run_step(future, clip.name, lambda: self._annotate_segments(clip, item, future))
         else:
-            self._guarded(future, clip.name, lambda: self._annotate_clip(clip, begun, future))
+            self._run_step(future, clip.name, lambda: self._annotate_clip(clip, begin_time, future))
 
     def _annotate_segments(self, clip: Clip, item: Segmented, future: PredictionFuture) -> None:
         """Annotate each segment as an item of its own."""
@@ -152,29 +154,29 @@ class Job:
             predictions = [each.result() for each in started]
             future.set_result(combine_segments(times, predictions, duration, self._settings.model))
 
-        when_all(started, lambda: self._guarded(future, clip.name, finish, paid=True))
+        when_all(started, lambda: self._run_step(future, clip.name, finish, paid=True))
 
-    def _annotate_clip(self, clip: Clip, begun: float, future: PredictionFuture) -> None:
+    def _annotate_clip(self, clip: Clip, begin_time: float, future: PredictionFuture) -> None:
         key = recipe_key(clip, self._settings)
-        known = self._known(key)
+        known = self._cached_prediction(key)
         if known is not None:
             future.set_result(known)
             return
         clip = measured(clip, self._settings)
         route = decide(clip.duration, self._settings)
         parts = render(clip, route)
-        if time.perf_counter() - begun > _SLOW_SECONDS:
+        if time.perf_counter() - begin_time > _SLOW_SECONDS:
             self._resources.prepare_ahead()
         if key is not None and parts:
-            self._calls.keep_recipe(key, Recipe.of(route, parts))
+            self._calls.keep_recipe(key, Recipe.from_route(route, parts))
         self._send(clip, route, parts, key, future)
 
-    def _known(self, key: str | None) -> EmotionPrediction | None:
+    def _cached_prediction(self, key: str | None) -> EmotionPrediction | None:
         """Prediction for a file that was sent before, if all its answers are in the cache: it is not even decoded."""
         recipe = None if key is None else self._calls.recipe(key)
         if recipe is None:
             return None
-        kept = [self._calls.answers.kept(cache_key(self._settings, recipe.api, part.digest)) for part in recipe.parts]
+        kept = [self._calls.answers.cached(cache_key(self._settings, recipe.api, part.digest)) for part in recipe.parts]
         answers = [{**answer, "cached": True} for answer in kept if answer is not None]
         if len(answers) < len(kept):
             return None
@@ -189,15 +191,15 @@ class Job:
             return
         if route.source == "asynch":
             answer = self._calls.asynch(clip, route.duration, recipe_key)
-            self._finish_with([answer], clip, route, parts, future)
+            self._finish_when_answered([answer], clip, route, parts, future)
             return
         answers = [Future[CachedAnswer]() for _ in parts]
-        self._finish_with(list(answers), clip, route, parts, future)
+        self._finish_when_answered(list(answers), clip, route, parts, future)
         for part, answer in zip(parts[1:], answers[1:], strict=True):
             self._resources.pool.submit(Priority.CALL, partial(self._calls.discrete, part, answer))
         self._calls.discrete(parts[0], answers[0])
 
-    def _finish_with(
+    def _finish_when_answered(
         self,
         answers: list[Future[CachedAnswer]],
         clip: Clip,
@@ -211,21 +213,21 @@ class Job:
         def finish() -> None:
             future.set_result(self._prediction([answer.result() for answer in answers], route, times))
 
-        when_all(answers, lambda: self._guarded(future, clip.name, finish, paid=True))
+        when_all(answers, lambda: self._run_step(future, clip.name, finish, paid=True))
 
     def _prediction(
-        self, answers: Sequence[CachedAnswer], way: Route | Recipe, times: Sequence[tuple[float, float]]
+        self, answers: Sequence[CachedAnswer], route: Route | Recipe, times: Sequence[tuple[float, float]]
     ) -> EmotionPrediction:
         segments = [EmotionSegment(**segment) for answer in answers for segment in answer["segments"]]
-        if way.source != "asynch":
+        if route.source != "asynch":
             segments = [
                 replace(segment, start=start, end=end) for (start, end), segment in zip(times, segments, strict=True)
             ]
         return EmotionPrediction.from_segments(
             segments,
-            source=way.source,
-            duration=way.duration,
-            padded=way.padded,
+            source=route.source,
+            duration=route.duration,
+            padded=route.padded,
             cached=all(answer.get("cached", False) for answer in answers),
             request_id=answers[-1]["request_id"],
             model=self._settings.model,

@@ -26,7 +26,7 @@ from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Setti
 _log = logging.getLogger("valence_integrations")
 
 #: Threads beyond the calls under way, which read and prepare the next items, where that takes time.
-_PREPARING = 3
+_PREPARATION_THREADS = 3
 
 #: Failed calls in a row, over all items, after which the service is taken to be down.
 _MAX_FAILURES = 20
@@ -89,7 +89,7 @@ class ProcessResources:
         """Have threads that prepare items while the others wait for answers."""
         limiter = self._current_limiter
         concurrency = DEFAULT_CONCURRENCY if limiter is None else limiter.concurrency
-        self.pool.grow(concurrency + _PREPARING)
+        self.pool.grow(concurrency + _PREPARATION_THREADS)
 
     def spend(self, size: int, seconds: float) -> None:
         """Count a call that is about to be made.
@@ -153,8 +153,8 @@ class ProcessResources:
         ledger = self._ledger(key)
         if settings.limits == "auto":
             refresh = partial(self._account_policy, key, ledger)
-            return Limiter(ledger, refresh() or Policy.of(RateLimits()), settings.concurrency, refresh)
-        policy = Policy() if settings.limits is None else Policy.of(settings.limits)
+            return Limiter(ledger, refresh() or Policy.from_limits(RateLimits()), settings.concurrency, refresh)
+        policy = Policy() if settings.limits is None else Policy.from_limits(settings.limits)
         return Limiter(ledger, policy, settings.concurrency)
 
     def _ledger(self, key: str) -> Permits:
@@ -166,7 +166,7 @@ class ProcessResources:
         """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
         try:
             status = rate_limit_status(self.transport, self.settings.base_url, key)
-            policy = Policy.of_status(status, ledger.started, ledger.clock())
+            policy = Policy.from_status(status, ledger.started, ledger.clock())
         except (errors.ItemError, errors.AuthenticationError, errors.RedirectError, TypeError, ValueError):
             return None
         _log.info("the account's policy: %s", status["limits"])

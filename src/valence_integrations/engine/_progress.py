@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from valence_integrations._format import span
-from valence_integrations._limits.policy import Window, least_seconds
+from valence_integrations._limits.policy import Window, minimum_seconds
 from valence_integrations.engine._job import PredictionFuture
 from valence_integrations.engine._stats import Stats
 
@@ -20,7 +20,7 @@ __all__ = ["Progress"]
 _LOG_SECONDS, _BAR_SECONDS = 30.0, 0.1
 
 #: How much an item counts less than the next one for the speed: it is that of the last hundred or so.
-_MEMORY = 0.99
+_DECAY = 0.99
 
 #: Seconds to wait for the threads that are about to report their last item.
 _REPORT_SECONDS = 1.0
@@ -67,8 +67,8 @@ class Progress:
         self._stats = stats
         self._windows = windows
         self._clock = clock
-        self._before = stats.as_dict()
-        self._begun = self._last_time = clock()
+        self._initial = stats.as_dict()
+        self._begin_time = self._last_time = clock()
         self._last_calls = stats.calls
         self._recent_items = self._recent_seconds = self._recent_calls = 0.0
         self._open = 0
@@ -78,7 +78,7 @@ class Progress:
     @property
     def elapsed(self) -> float:
         """Seconds since the job began."""
-        return self._clock() - self._begun
+        return self._clock() - self._begin_time
 
     @property
     def speed(self) -> float | None:
@@ -99,13 +99,13 @@ class Progress:
         windows = self._windows()
         return max(
             items * self._recent_seconds / self._recent_items,
-            least_seconds(calls, windows),
-            least_seconds(self.made("calls") + calls, windows) - self.elapsed,
+            minimum_seconds(calls, windows),
+            minimum_seconds(self.made("calls") + calls, windows) - self.elapsed,
         )
 
     def made(self, counter: str) -> int:
         """Tell how much a counter of the engine has grown since the job began."""
-        return int(getattr(self._stats, counter) - self._before[counter])
+        return int(getattr(self._stats, counter) - self._initial[counter])
 
     def summary(self) -> str:
         """All counts, in a line for the log."""
@@ -160,15 +160,15 @@ class Progress:
             self.done += 1
             self.cached += prediction.cached
             self.failed += prediction.error is not None
-            self._learn()
+            self._update_speed()
             if self._bar is not None:
                 self._bar.update()
 
-    def _learn(self) -> None:
+    def _update_speed(self) -> None:
         now, calls = self._clock(), self._stats.calls
-        self._recent_items = self._recent_items * _MEMORY + 1
-        self._recent_seconds = self._recent_seconds * _MEMORY + now - self._last_time
-        self._recent_calls = self._recent_calls * _MEMORY + calls - self._last_calls
+        self._recent_items = self._recent_items * _DECAY + 1
+        self._recent_seconds = self._recent_seconds * _DECAY + now - self._last_time
+        self._recent_calls = self._recent_calls * _DECAY + calls - self._last_calls
         self._last_time, self._last_calls = now, calls
 
     def __str__(self) -> str:
@@ -186,7 +186,7 @@ def _bar(progress: Progress) -> Any:
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            shown = {"rate": progress.speed, "postfix": str(progress), "left": _time(progress.seconds_left)}
+            shown = {"rate": progress.speed, "postfix": str(progress), "left": _format_time(progress.seconds_left)}
             return {**super().format_dict, "total": progress.total, **shown}
 
     in_log = _is_log(sys.stderr)
@@ -195,14 +195,14 @@ def _bar(progress: Progress) -> Any:
         total=progress.total,
         unit="clip",
         bar_format=_LINE if in_log else _BAR,
-        file=_Lines(sys.stderr) if in_log else sys.stderr,
+        file=_LineWriter(sys.stderr) if in_log else sys.stderr,
         mininterval=_LOG_SECONDS if in_log else _BAR_SECONDS,
         miniters=1,
         position=0 if in_log else None,
     )
 
 
-def _time(seconds: float | None) -> str:
+def _format_time(seconds: float | None) -> str:
     from tqdm import tqdm
 
     if seconds is None:
@@ -215,7 +215,7 @@ def _is_log(stream: TextIO) -> bool:
     return not stream.isatty() and not type(stream).__module__.startswith("ipykernel")
 
 
-class _Lines:
+class _LineWriter:
     """Makes each state of a bar a line of its own."""
 
     def __init__(self, stream: TextIO) -> None:

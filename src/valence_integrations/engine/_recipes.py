@@ -38,7 +38,7 @@ class Recipe:
     parts: tuple[Sent, ...]
 
     @classmethod
-    def of(cls, route: Route, parts: Sequence[Part]) -> Recipe:
+    def from_route(cls, route: Route, parts: Sequence[Part]) -> Recipe:
         """Recipe of an item for the DiscreteAPI."""
         sent = tuple(Sent(part.digest, len(part.wav), part.start, part.end) for part in parts)
         return cls(route.source, route.duration, route.padded, sent)

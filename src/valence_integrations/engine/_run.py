@@ -58,45 +58,45 @@ def run(
     drain_at_exit(job)
     number, model = next(_run_numbers), resources.settings.model
     shared = progress if isinstance(progress, Progress) else None
-    done = shared or Progress(total, resources.stats, windows=lambda: resources.windows, show=bool(progress))
-    begun: deque[PredictionFuture] = deque()
+    tracker = shared or Progress(total, resources.stats, windows=lambda: resources.windows, show=bool(progress))
+    pending: deque[PredictionFuture] = deque()
     more = True
     _log.info("job %d begins: %s items, model %s at %s", number, total, model, resources.settings.base_url)
     try:
         for index in itertools.count():
-            while more and len(begun) < ahead:
+            while more and len(pending) < ahead:
                 try:
-                    begun.append(done.watch(job.submit(next(items))))
+                    pending.append(tracker.watch(job.submit(next(items))))
                 except StopIteration:
                     more = False
-            if not begun:
+            if not pending:
                 break
-            prediction = job.wait(begun.popleft())
+            prediction = job.wait(pending.popleft())
             if prediction.error is not None:
                 failed[index] = prediction.error
-                _log.warning("job %d, item %d: %s: %s", number, index, *_described(prediction.error))
+                _log.warning("job %d, item %d: %s: %s", number, index, *_describe(prediction.error))
             if prediction.source == "asynch" and model != _ASYNCH_MODEL:
                 warnings.warn(_NO_MODEL.format(model), stacklevel=4)
             yield prediction
-        done.finish()
-        _log.info("job %d ends: %s", number, done.summary())
+        tracker.finish()
+        _log.info("job %d ends: %s", number, tracker.summary())
     except GeneratorExit:
-        _log.info("job %d is left: %s", number, done.summary())
+        _log.info("job %d is left: %s", number, tracker.summary())
         raise
     except KeyboardInterrupt:
         unanswered = _drain(job, INTERRUPT_SECONDS)
-        message = done.interrupted(unanswered, kept=resources.cache is not None and resources.cache.outlives)
+        message = tracker.interrupted(unanswered, kept=resources.cache is not None and resources.cache.is_persistent)
         _log.warning("job %d: %s", number, message)
         # As its message, it is the last line that a person sees, and whoever catches it has it too.
         raise KeyboardInterrupt(message) from None
     except BaseException as error:
         _drain(job, resources.settings.timeout[1])
-        _log.error("job %d stops: %s: %s; %s", number, *_described(error), done.summary())
+        _log.error("job %d stops: %s: %s; %s", number, *_describe(error), tracker.summary())
         raise
     finally:
         job.stop()
         if shared is None:
-            done.close()
+            tracker.close()
 
 
 def _drain(job: Job, seconds: float) -> int:
@@ -106,6 +106,6 @@ def _drain(job: Job, seconds: float) -> int:
     return job.drain(seconds)
 
 
-def _described(error: BaseException) -> tuple[str, str]:
+def _describe(error: BaseException) -> tuple[str, str]:
     """Type and message of an error; the message only of one of ours, which holds nothing that is secret."""
     return type(error).__name__, str(error) if isinstance(error, ValenceError) else "not an error of this library"

@@ -91,7 +91,7 @@ def excerpts(item: Segmented, clip: Clip) -> Excerpts:
     AudioError
         If the audio cannot be decoded, or the segments are no list.
     """
-    segments = _listed(item.segments)
+    segments = _as_list(item.segments)
     if not segments:
         return Excerpts([], [], clip.duration)
     pcm = clip.pcm()
@@ -122,12 +122,12 @@ def combine_segments(
         cached=bool(answered) and all(own.cached for own in answered),
         request_id=answered[-1].request_id if answered else None,
         model=model,
-        error=_one_error([own.error for own in predictions if own.error is not None], len(times)),
+        error=_combine_errors([own.error for own in predictions if own.error is not None], len(times)),
     )
     return replace(whole, segments=tuple(timeline))
 
 
-def _listed(segments: Any) -> list[Any]:
+def _as_list(segments: Any) -> list[Any]:
     if segments is None or (isinstance(segments, float) and math.isnan(segments)):
         return []
     if isinstance(segments, Mapping):
@@ -148,7 +148,7 @@ def _excerpt(
         start, end = _times(segment, len(pcm) / clip.rate)
         first, last = _frames(start, end, len(pcm), clip.rate)
         if short == "widen":
-            first, last = _widened(first, last, len(pcm), clip.rate)
+            first, last = _widen(first, last, len(pcm), clip.rate)
     except AudioError as error:
         return (start, end), error.named(f"{clip.name}, segment {number}")
     name = f"{clip.name}, segment {number} ({start:g} to {end:g} s)"
@@ -189,7 +189,7 @@ def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]
     return first, last
 
 
-def _widened(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
+def _widen(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
     """Take in the surroundings: first in front, where the service skips, then on both sides alike."""
     least = math.ceil(MIN_SECONDS * rate)
     missing = least - (last - first)
@@ -200,7 +200,7 @@ def _widened(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
     return first, min(first + least, frames)
 
 
-def _one_error(failures: Sequence[ValenceError], number: int) -> ValenceError | None:
+def _combine_errors(failures: Sequence[ValenceError], number: int) -> ValenceError | None:
     if len(failures) <= 1:
         return failures[0] if failures else None
     told = "; ".join(str(failure) for failure in failures[:_MAX_LISTED])

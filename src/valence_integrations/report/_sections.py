@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 
 from valence_integrations._format import clock, percent
-from valence_integrations._html.pictures import NO_EMOTION, Cell, downsample, legend, merged, paint, said, strip, swatch
+from valence_integrations._html.pictures import (
+    NO_EMOTION,
+    Cell,
+    describe,
+    downsample,
+    legend,
+    merge_segments,
+    paint,
+    strip,
+    swatch,
+)
 from valence_integrations._html.tag import Html, tag
 from valence_integrations.report._summary import BINS, MOST_STRIPS, Failures, Summary
 from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, table, tail
@@ -113,7 +123,7 @@ def timelines(summary: Summary) -> Html | None:
     if not summary.strips:
         return None
     most = min(max(_ALL_PIECES // len(summary.strips), _FEWEST_PIECES), _MOST_PIECES)
-    drawn = [(name, merged(prediction.segments)) for name, prediction in summary.strips]
+    drawn = [(name, merge_segments(prediction.segments)) for name, prediction in summary.strips]
     names = dict.fromkeys(piece.emotion for _, pieces in drawn for piece in pieces if not math.isnan(piece.confidence))
     left_out = "long items are in your results; EmotionPrediction.plot() draws any of them."
     return tag(
@@ -136,7 +146,7 @@ def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
         tag("h3", item_cell(name)),
         strip(pieces, tail(name)),
         tag("div", tag("span", "0:00"), tag("span", clock(end)), class_="ticks", aria_hidden="true"),
-        tag("figcaption", f"{said(stretches)}.{fine}"),
+        tag("figcaption", f"{describe(stretches)}.{fine}"),
         folded(
             f"Table of {len(pieces)} stretches",
             table(

@@ -104,13 +104,13 @@ def textgrid(prediction: EmotionPrediction) -> str:
         "item []:",
     ]
     for number, (name, intervals) in enumerate(tiers.items(), 1):
-        lines += [f"    item [{number}]:", *_tier(name, list(_gapless(intervals, end)), end)]
+        lines += [f"    item [{number}]:", *_tier(name, list(_fill_gaps(intervals, end)), end)]
     return "\n".join(lines) + "\n"
 
 
 def _tier(name: str, intervals: list[Interval], end: float) -> Iterator[str]:
     yield '        class = "IntervalTier"'
-    yield f"        name = {_quoted(name)}"
+    yield f"        name = {_quote(name)}"
     yield "        xmin = 0"
     yield f"        xmax = {end!r}"
     yield f"        intervals: size = {len(intervals)}"
@@ -118,10 +118,10 @@ def _tier(name: str, intervals: list[Interval], end: float) -> Iterator[str]:
         yield f"        intervals [{number}]:"
         yield f"            xmin = {start!r}"
         yield f"            xmax = {stop!r}"
-        yield f"            text = {_quoted(text)}"
+        yield f"            text = {_quote(text)}"
 
 
-def _gapless(intervals: Iterable[Interval], end: float) -> Iterator[Interval]:
+def _fill_gaps(intervals: Iterable[Interval], end: float) -> Iterator[Interval]:
     """Fill gaps with empty intervals, and let none begin before the one in front of it ends: Praat wants both."""
     reached = 0.0
     for start, stop, text in [*intervals, (end, end, "")]:
@@ -133,7 +133,7 @@ def _gapless(intervals: Iterable[Interval], end: float) -> Iterator[Interval]:
         reached = max(start, stop)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 

@@ -6,14 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 from valence_integrations._format import clock
-from valence_integrations._html.pictures import bar, downsample, legend, merged, strip, sure
+from valence_integrations._html.pictures import bar, downsample, emotion_text, legend, merge_segments, strip
 from valence_integrations._html.tag import Html, tag
 
 if TYPE_CHECKING:
     from valence_integrations.results import EmotionPrediction
 
 #: A strip in a notebook has at most so many pieces.
-_PIECES = 120
+_MAX_PIECES = 120
 
 _FRAME = "max-width:42em;font-family:system-ui,sans-serif;line-height:1.4;margin:.4em 0"
 _CELL = "padding:.1em .7em .1em 0;text-align:left;border:0;background:none;font-weight:normal"
@@ -21,7 +21,7 @@ _CELL = "padding:.1em .7em .1em 0;text-align:left;border:0;background:none;font-
 
 def picture(prediction: EmotionPrediction) -> Html:
     """Draw the scores of a short item, or the timeline of a long one."""
-    pieces = downsample(merged(prediction.segments), _PIECES) if len(prediction.segments) > 1 else []
+    pieces = downsample(merge_segments(prediction.segments), _MAX_PIECES) if len(prediction.segments) > 1 else []
     return tag(
         "div",
         tag("div", tag("strong", _headline(prediction)), tag("span", _details(prediction), style="opacity:.8")),
@@ -38,19 +38,19 @@ def picture(prediction: EmotionPrediction) -> Html:
 def _headline(prediction: EmotionPrediction) -> str:
     if prediction.error is not None:
         return type(prediction.error).__name__
-    return sure(prediction.emotion, prediction.confidence)
+    return emotion_text(prediction.emotion, prediction.confidence)
 
 
 def _details(prediction: EmotionPrediction) -> str:
     if prediction.error is not None:
         return f" · {prediction.error}"
-    said = [
+    details = [
         "" if math.isnan(prediction.duration) else clock(prediction.duration),
         prediction.source or "not sent",
         "padded" if prediction.padded else "",
         "from the cache" if prediction.cached else "",
     ]
-    return "".join(f" · {word}" for word in said if word)
+    return "".join(f" · {word}" for word in details if word)
 
 
 def _scores(prediction: EmotionPrediction) -> Html | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._html.palette import color
-from valence_integrations._html.pictures import NO_EMOTION, sure
+from valence_integrations._html.pictures import NO_EMOTION, emotion_text
 from valence_integrations.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plot(prediction: EmotionPrediction, audio: object, ax: Axes | None) -> Axes:
         _draw_timeline(prediction, clip, ax)
     else:
         _draw_scores(prediction, ax)
-    ax.set_title(sure(prediction.emotion, prediction.confidence))
+    ax.set_title(emotion_text(prediction.emotion, prediction.confidence))
     return ax
 
 
@@ -61,7 +61,7 @@ def _draw_timeline(prediction: EmotionPrediction, clip: Clip | None, ax: Axes) -
     named: set[str] = set()
     for segment in prediction.segments:
         label = segment.emotion or NO_EMOTION
-        look: dict[str, Any] = (
+        style: dict[str, Any] = (
             {"facecolor": "none", "hatch": "///"} if segment.emotion is None else {"facecolor": color(segment.emotion)}
         )
         bottom, height = (0.0, segment.confidence) if clip is None else (-1.0, 2.0)
@@ -75,7 +75,7 @@ def _draw_timeline(prediction: EmotionPrediction, clip: Clip | None, ax: Axes) -
             linewidth=0.5,
             alpha=1.0 if clip is None else 0.55,
             label="_" if label in named else label,
-            **look,
+            **style,
         )
         named.add(label)
     if clip is None:
