@@ -1,4 +1,4 @@
-"""How numbers, spans of time, sizes and counts are written for people."""
+"""Format durations, counts, sizes and percentages for display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["clock", "counted", "percent", "size", "span"]
 
 
 def span(seconds: float, units: int = 4) -> str:
-    """Write a time for people, with its `units` largest units.
+    """Format a duration with its `units` largest units.
 
     Examples
     --------
@@ -23,12 +23,12 @@ def span(seconds: float, units: int = 4) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Write how many there are of a thing."""
+    """Format a count with its noun, in singular or plural."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def size(number: float) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= least:
             return f"{number / least:,.1f} {unit}"
@@ -36,7 +36,7 @@ def size(number: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Share of a whole; a part is never 0%, nor all."""
+    """Format a share as a percentage; a part of the whole is never shown as 0% or 100%."""
     if not whole:
         return "—"
     share = part / whole
@@ -46,7 +46,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them: 0:05, 1:02:03; with a tenth where it is not whole."""
+    """Format seconds as 0:05 or 1:02:03, with tenths if not whole."""
     tenths = round(seconds * 10)
     hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
     text = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")

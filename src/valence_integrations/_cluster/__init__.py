@@ -1,1 +1,1 @@
-"""What machines share: permits and answers, served by one process of a cluster to the others."""
+"""Permits and answers shared by the machines of a cluster, served by one of its processes."""

@@ -1,4 +1,4 @@
-"""The way of one process to the `ClusterServer` of its cluster, in the place of this machine's own files."""
+"""Client of the cluster's `ClusterServer`, used in place of the local ledger and cache files."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ __all__ = ["ClusterCache", "ClusterClient", "ClusterLedger"]
 
 _log = logging.getLogger("valence_integrations")
 
-#: Permits asked for in one go, at most: what one process holds, the others cannot use.
+#: Maximum number of permits per request: other processes cannot use prefetched permits.
 _BATCH = 8
 
-#: A permit that is this late is not used any more, but given back: the windows are lengthened for less.
+#: A permit later than this is given back instead of used: the lengthened windows cover only smaller delays.
 _LATE_SECONDS = 0.05
 
-#: What is held is renewed this often, five times within `LEASE_SECONDS`.
+#: Leases are renewed at this interval, five times within `LEASE_SECONDS`.
 _RENEW_SECONDS = 2.0
 
-#: The difference of two clocks is that of the fastest of so many answers.
+#: The clock offset is taken from the fastest of this many answers.
 _ANSWERS_FOR_CLOCK = 50
 
 
 class ClusterClient:
-    """What an engine shares with those of other machines, asked for over a wire.
+    """Client for permits and answers shared with engines on other machines.
 
     Parameters
     ----------
     ask : callable
-        Calls a method of the office: ``ask("take", ...)`` returns what it returns, and raises what it raises.
+        Calls a method of the server: ``ask("take", ...)`` returns its result or raises its exception.
     tell : callable
-        The same, without waiting for an answer.
+        Calls a method of the server without waiting for the result.
     shares_answers : bool
-        Whether the office keeps the answers; else each machine does.
+        Whether the server stores the answers; otherwise each machine stores its own.
     """
 
     def __init__(self, ask: Callable[..., Any], tell: Callable[..., object], *, shares_answers: bool) -> None:
@@ -53,11 +53,11 @@ class ClusterClient:
         self._leases = _Leases(tell)
 
     def ledger(self, waiting: Callable[[], int]) -> ClusterLedger:
-        """Make the ledger of this process, whose threads `waiting` counts while they wait for a permit."""
+        """Create the ledger of this process; `waiting` returns how many threads wait for a permit."""
         return ClusterLedger(self._ask, self._tell, self._leases, waiting)
 
     def cache(self, settings: Settings) -> ResultCache | ClusterCache | None:
-        """Make the cache: the office's, this machine's, or none."""
+        """Create the cache: the server's, this machine's, or none."""
         if settings.cache is False:
             return None
         if self._shares_answers:
@@ -66,9 +66,9 @@ class ClusterClient:
 
 
 class ClusterLedger:
-    """A `Ledger` on another machine.
+    """Client of a `Ledger` on another machine.
 
-    Permits come in small batches, one for each thread that waits. Times are by the clock of that machine.
+    Permits are prefetched in small batches, one per waiting thread. Times refer to the server's clock.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class ClusterLedger:
         self._update_clock(ask("now"))
 
     def clock(self) -> float:
-        """Tell the time there."""
+        """Return the time of the server's clock."""
         return time.monotonic() + max(self._differences)
 
     def take(
         self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]:
-        """Take a permit, if one can start soon; see `Ledger.take`. One thread at a time asks."""
+        """Take a permit if one can start soon; see `Ledger.take`. Call it from one thread at a time."""
         while (kept := self._pop_prefetched()) is not None:
             permit, start = kept
             if start > self.clock() - _LATE_SECONDS:
@@ -105,18 +105,18 @@ class ClusterLedger:
         return self._prefetched.popleft() if granted else (0, 0.0)
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
-        """Say that a permit's call has ended or, with the permit's start, that it was not made."""
+        """Release a permit. Pass its start time as `unused` if no call was made."""
         self._return(permit, unused)
-        # If nobody is left who would use the others, they go back, too.
+        # Give back the prefetched permits if no thread waits for them.
         while not self._waiting() and (kept := self._pop_prefetched()) is not None:
             self._return(*kept)
 
     def hold(self, seconds: float) -> bool:
-        """Give out no permit for a while; return whether nobody had said so before."""
+        """Grant no permits for some seconds; return whether no hold was active before."""
         return bool(self._ask("hold", seconds))
 
     def started(self, seconds: float) -> int:
-        """Count the permits that started in the last so many seconds."""
+        """Count the permits that started in the last `seconds`."""
         return int(self._ask("started", seconds))
 
     def _return(self, permit: int, unused: float | None) -> None:
@@ -129,12 +129,12 @@ class ClusterLedger:
         return None
 
     def _update_clock(self, now: float) -> None:
-        """Compare the clocks: an answer that took longer makes the other's look further behind."""
+        """Update the clock offset; a slow answer makes the server's clock appear further behind."""
         self._differences.append(now - time.monotonic())
 
 
 class ClusterCache:
-    """A `ResultCache` on another machine."""
+    """Client of a `ResultCache` on another machine."""
 
     is_persistent = True
 
@@ -149,25 +149,25 @@ class ClusterCache:
         return value
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keep a value, at once and for good."""
+        """Store a value immediately and durably."""
         self._ask("put", key, value)
         self._leases.claims.discard(key)
 
     def recipe(self, key: str) -> dict[str, Any] | None:
-        """Return how a file was sent, or None."""
+        """Return the recipe of a file, or None."""
         value: dict[str, Any] | None = self._ask("recipe", key)
         return value
 
     def put_recipe(self, key: str, value: dict[str, Any]) -> None:
-        """Keep how a file was sent."""
+        """Store the recipe of a file."""
         self._tell("put_recipe", key, value)
 
     def remove(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         self._ask("remove", key)
 
     def claim(self, key: str) -> bool:
-        """Say that this process is about to find out the value of a key; False if another is at it, or has done so."""
+        """Claim a key before computing its value; return False if another process claimed or stored it."""
         is_ours = bool(self._ask("claim", key))
         if is_ours:
             self._leases.claims.add(key)
@@ -175,16 +175,16 @@ class ClusterCache:
         return is_ours
 
     def release(self, key: str) -> None:
-        """Give up a claim without a value."""
+        """Release a claim without storing a value."""
         self._leases.claims.discard(key)
         self._ask("release", key)
 
     def close(self) -> None:
-        """Do nothing: others use it."""
+        """Do nothing: the server's cache is shared."""
 
 
 class _Leases:
-    """What this process holds at the office, renewed by a thread that lives while there is anything."""
+    """Permits and claims that this process holds at the server, renewed by a thread while there are any."""
 
     def __init__(self, tell: Callable[..., object]) -> None:
         self.permits: set[int] = set()
@@ -203,7 +203,7 @@ class _Leases:
         while True:
             time.sleep(_RENEW_SECONDS)
             with self._lock:
-                # A set is copied in one step, in which no other thread changes it.
+                # Copying a set is atomic, so other threads may change it meanwhile.
                 permits, claims = list(self.permits), list(self.claims)
                 if not permits and not claims:
                     self._thread = None
@@ -211,7 +211,7 @@ class _Leases:
             try:
                 self._tell("renew", permits, claims)
             except Exception as error:
-                # The wire is gone, as after ray.shutdown(): with it went whoever could ask for more.
+                # The connection is closed, as after ray.shutdown(), so nothing more can be requested.
                 _log.info("what is held in the cluster is renewed no more: %s", error)
                 with self._lock:
                     self._thread = None

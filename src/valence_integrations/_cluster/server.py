@@ -1,4 +1,4 @@
-"""What the workers of a cluster share, served from one place: the account's permits and, if wanted, the answers."""
+"""Server of a cluster: gives its workers the account's permits and, optionally, the answers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["ClusterServer", "account_of", "local_directory"]
 
 _log = logging.getLogger("valence_integrations")
 
-#: Whoever is first in line waits this long for a permit, then goes to the end of the line: it may be dead by now.
+#: The first request in the queue waits this long for a permit, then must ask again: its process may be dead.
 _MAX_WAIT_SECONDS = 0.5
 
-#: How long a window is kept as long as one worker wanted it, whose calls are late.
+#: How long the longest window length requested by a worker applies to all workers.
 _WINDOW_MEMORY_SECONDS = 10.0
 
 
 def account_of(settings: Settings) -> str:
-    """Name of an account, which tells neither key nor host.
+    """Name of an account, which reveals neither key nor host.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def account_of(settings: Settings) -> str:
 
 
 def local_directory(settings: Settings) -> Path:
-    """Where this machine keeps its files, which is never on a network file system.
+    """Directory of this machine's files, never on a network file system.
 
     Warns
     -----
     UserWarning
-        If the directory that was asked for is on one: then another one is taken.
+        If the configured directory is on a network file system; a temporary directory is used instead.
     """
     directory = state_directory(settings)
     kind = network_filesystem(directory)
@@ -66,18 +66,18 @@ def local_directory(settings: Settings) -> Path:
 
 
 class ClusterServer:
-    """Gives out the account's permits, and keeps answers, for processes on any machine.
+    """Grant the account's permits to processes on any machine, and store their answers.
 
-    It holds nothing but open files, so that another one at the same files can take its place at any time. It needs
-    no key. A permit that is given out is written down before it is told, and counts as used unless it is given back
-    as unused; one that is not renewed for `LEASE_SECONDS` no longer counts as under way.
+    All state is in files, so another server with the same files can replace it at any time. It needs no API key. A
+    permit is stored before it is returned, and counts as used unless it is given back as unused. A permit that is not
+    renewed for `LEASE_SECONDS` no longer counts as in use.
 
     Parameters
     ----------
     settings : Settings
-        Where the files lie; no more of them counts here.
+        Settings with the directory of the files; other settings are ignored.
     account : str
-        What `account_of` returned.
+        Result of `account_of`.
     """
 
     def __init__(self, settings: Settings, account: str) -> None:
@@ -91,23 +91,23 @@ class ClusterServer:
     async def take(
         self, windows: tuple[Window, ...], concurrency: int, wanted: int
     ) -> tuple[list[tuple[int, float]], float]:
-        """Take permits, first come first served, as soon as there is one.
+        """Take permits, first come, first served, as soon as at least one is available.
 
         Parameters
         ----------
         windows : tuple of Window
-            The policy, with windows as long as they are to be kept.
+            Windows of the policy, with the lengths to enforce.
         concurrency : int
-            Permits out at once.
+            Maximum number of permits in use.
         wanted : int
-            Permits that would be used at once.
+            Number of permits that would be used immediately.
 
         Returns
         -------
         list of (int, float)
-            Numbers of permits and when they start, by the clock here; none if there was none for a while.
+            Ids and start times of permits, by the server's clock; empty if no permit became available in time.
         float
-            The time here.
+            Time of the server's clock.
         """
         windows = tuple(self._longest_requested(window) for window in windows)
         async with self._queue:
@@ -127,7 +127,7 @@ class ClusterServer:
                     await asyncio.wait_for(self._given_back.wait(), min(when, left))
 
     def _longest_requested(self, window: Window) -> Window:
-        """Make a window as long as anybody has wanted it lately: who is late makes all the others wait longer."""
+        """Extend a window to the longest length that any worker requested recently: late calls affect all workers."""
         now = time.monotonic()
         longest, until = self._longest.get(window.count, (0.0, 0.0))
         if window.seconds >= longest or now > until:
@@ -136,24 +136,24 @@ class ClusterServer:
         return replace(window, seconds=longest)
 
     async def give_back(self, permit: int, unused: float | None = None) -> None:
-        """Say that a permit's call has ended or, with the permit's start, that it was not made."""
+        """Release a permit. Pass its start time as `unused` if no call was made."""
         self._ledger.give_back(permit, unused)
         self._given_back.set()
 
     async def hold(self, seconds: float) -> bool:
-        """Give out no permit for a while; return whether nobody had said so before."""
+        """Grant no permits for some seconds; return whether no hold was active before."""
         return self._ledger.hold(seconds)
 
     async def started(self, seconds: float) -> int:
-        """Count the permits that started in the last so many seconds."""
+        """Count the permits that started in the last `seconds`."""
         return self._ledger.started(seconds)
 
     async def now(self) -> float:
-        """Tell the time here."""
+        """Return the time of the server's clock."""
         return self._ledger.clock()
 
     async def renew(self, permits: Sequence[int], claims: Sequence[str]) -> None:
-        """Say that permits and claims are still in use."""
+        """Extend the leases of permits and claims."""
         self._ledger.renew(permits)
         if claims:
             self._cache.renew(claims)
@@ -163,25 +163,25 @@ class ClusterServer:
         return self._cache.get(key)
 
     async def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         self._cache.put(key, value)
 
     async def recipe(self, key: str) -> dict[str, Any] | None:
-        """Return how a file was sent, or None."""
+        """Return the recipe of a file, or None."""
         return self._cache.recipe(key)
 
     async def put_recipe(self, key: str, value: dict[str, Any]) -> None:
-        """Keep how a file was sent."""
+        """Store the recipe of a file."""
         self._cache.put_recipe(key, value)
 
     async def remove(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         self._cache.remove(key)
 
     async def claim(self, key: str) -> bool:
-        """Say that the caller is about to find out the answer to a key; False if another is at it, or has done so."""
+        """Claim a key before requesting its answer; return False if another process claimed or stored it."""
         return self._cache.claim(key)
 
     async def release(self, key: str) -> None:
-        """Give up a claim without an answer."""
+        """Release a claim without storing an answer."""
         self._cache.release(key)

@@ -1,1 +1,1 @@
-"""HTML that is safe as it is built, the colours of emotions, and small pictures."""
+"""Escaped HTML, the colours of emotions, and small pictures."""

@@ -1,4 +1,4 @@
-"""One colour for each emotion, the same in every picture."""
+"""One colour per emotion, the same in every picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 
 __all__ = ["COLORS", "color", "contrast", "ink"]
 
-#: Colour of each emotion that a model of the vendor may answer. Chosen by search, so that any two differ clearly (by a
-#: CIEDE2000 of 11 at least, any two of the seven of ``7emotions`` by 14) for normal, protan, deutan and tritan eyes.
+#: Colour of each emotion that the vendor's models return. Chosen by search, so that any two differ clearly (CIEDE2000
+#: of at least 11; at least 14 within ``7emotions``) in normal, protan, deutan and tritan vision.
 COLORS = {
     "angry": "#c2341f",
     "happy": "#eeba2b",
@@ -25,7 +25,7 @@ COLORS = {
 
 
 def color(emotion: str) -> str:
-    """Colour of an emotion, as ``#rrggbb``; one that is not known gets its own, always the same, by its name."""
+    """Colour of an emotion as ``#rrggbb``; for an unknown emotion it is derived from a hash of the name."""
     known = COLORS.get(emotion.casefold())
     if known is not None:
         return known
@@ -35,12 +35,12 @@ def color(emotion: str) -> str:
 
 
 def ink(background: str) -> str:
-    """Colour of text on a background: black or white, whichever is read more easily."""
+    """Text colour for a background: black or white, whichever has more contrast."""
     return max("#000000", "#ffffff", key=lambda text: contrast(text, background))
 
 
 def contrast(one: str, other: str) -> float:
-    """Contrast of two colours, 1 to 21 [WCAG 2.2]."""
+    """Contrast ratio of two colours, 1 to 21 [WCAG 2.2]."""
     darker, lighter = sorted((_luminance(one), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 

@@ -1,6 +1,6 @@
-"""Small pictures in HTML, for notebooks and the report: a bar, a timeline strip, and their legend.
+"""Small pictures in HTML for notebooks and the report: a bar, a timeline strip, and their legend.
 
-Their styles are inline and take the colours of what is around them, so that they look right on light and dark pages.
+Styles are inline and inherit the surrounding colours, so that pictures work on light and dark pages.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ __all__ = [
     "swatch",
 ]
 
-#: What pictures and tables call it when there is a confidence, but no emotion.
+#: Label in pictures and tables for a confidence without an emotion.
 NO_EMOTION = "no emotion"
 
 _HATCHED = "background:repeating-linear-gradient(45deg,#8888 0 3px,transparent 3px 7px)"
 
-#: A line around what is coloured: its contrast is at least 3 on white and on black [WCAG 2.2, 1.4.11].
+#: Outline of coloured areas, with a contrast of at least 3 on white and on black [WCAG 2.2, 1.4.11].
 _OUTLINE = "box-shadow:0 0 0 1px #7d848f;print-color-adjust:exact;forced-color-adjust:none"
 
-#: A piece of a strip shows its emotion's name from this share of the strip on.
+#: Smallest share of a strip for which a piece shows the name of its emotion.
 _MIN_LABEL_SHARE = 0.14
 
 _TEXT_STYLE = "overflow:hidden;text-overflow:ellipsis;padding:.25em 0;text-align:center;white-space:nowrap;"
 
-#: In words, a timeline has so many emotions at most.
+#: Maximum number of emotions in the text description of a timeline.
 _MAX_DESCRIBED = 5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece of a timeline strip: neighbours with the same emotion together.
+    """A piece of a timeline strip: adjacent segments with the same emotion.
 
     Attributes
     ----------
     start, end : float
         Seconds.
     emotion : str or None
-        None for a stretch whose emotion was dropped, and for a gap.
+        None for a gap, and for an emotion that was dropped.
     confidence : float
-        Mean over the stretch, weighted by duration; NaN for a gap.
+        Duration-weighted mean over the piece; NaN for a gap.
     """
 
     start: float
@@ -68,7 +68,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Label of the piece."""
         return "nothing" if math.isnan(self.confidence) else self.emotion or NO_EMOTION
 
     def __str__(self) -> str:
@@ -76,20 +76,20 @@ class Cell:
 
 
 def merge_segments(segments: Sequence[Any]) -> list[Cell]:
-    """Draw together neighbouring segments with the same emotion.
+    """Merge adjacent segments with the same emotion.
 
     Parameters
     ----------
     segments : sequence of EmotionSegment
-        In order of time.
+        Segments ordered by time.
     """
     return _merge_neighbours(_fill_gaps(segments))
 
 
 def downsample(pieces: list[Cell], most: int) -> list[Cell]:
-    """Draw pieces together until there are not more than `most`.
+    """Reduce pieces to at most `most`.
 
-    If there are more, the time is cut into so many equal pieces, each with the emotion heard longest in it.
+    If there are more, the time is divided into `most` equal pieces, each with its most frequent emotion by duration.
     """
     if len(pieces) <= most:
         return pieces
@@ -128,7 +128,7 @@ def _merge_neighbours(pieces: Iterable[Cell]) -> list[Cell]:
 
 
 def _longest(pieces: Sequence[Cell], start: float, end: float) -> Cell:
-    """Between two times, the emotion that is heard longest."""
+    """Return one piece with the emotion that lasts longest between two times."""
     heard: dict[str, float] = {}
     weighted: dict[str, float] = {}
     for piece in pieces:
@@ -141,14 +141,14 @@ def _longest(pieces: Sequence[Cell], start: float, end: float) -> Cell:
 
 
 def strip(pieces: Sequence[Cell], what: str) -> Html:
-    """Draw a timeline strip; each piece tells its times, emotion and confidence when it is pointed at.
+    """Draw a timeline strip; each piece has a tooltip with its times, emotion and confidence.
 
     Parameters
     ----------
     pieces : sequence of Cell
         At least one.
     what : str
-        Whose timeline it is, for those who do not see it.
+        Name of the item, for screen readers.
     """
     end = pieces[-1].end
     return tag(
@@ -172,7 +172,7 @@ def _piece(cell: Cell, end: float) -> Html:
 
 
 def describe(pieces: Sequence[Cell]) -> str:
-    """Say in words what a strip shows."""
+    """Describe a strip in text."""
     seconds: dict[str, float] = {}
     for piece in pieces:
         seconds[piece.label] = seconds.get(piece.label, 0.0) + piece.end - piece.start
@@ -185,32 +185,32 @@ def describe(pieces: Sequence[Cell]) -> str:
 
 
 def emotion_text(emotion: str | None, confidence: float) -> str:
-    """Name an emotion, with its confidence if there is one."""
+    """Name of an emotion, with its confidence if known."""
     number = "" if math.isnan(confidence) else f" {confidence:.2f}"
     return (emotion or NO_EMOTION) + number
 
 
 def bar(share: float, emotion: str | None) -> Html:
-    """Draw a bar in an emotion's colour, `share` of its room long. The number stands beside it, so it is silent."""
+    """Draw a bar in an emotion's colour with width `share`; hidden from screen readers, as the number is beside it."""
     style = f"display:block;height:1em;border-radius:2px;width:{max(min(share, 1.0), 0.0):.1%};"
     return tag("span", aria_hidden="true", style=f"{style}{paint(emotion)};{_OUTLINE}")
 
 
 def swatch(emotion: str | None) -> Html:
-    """Draw a patch in an emotion's colour, and say its name."""
+    """Draw a swatch in an emotion's colour with its name."""
     style = "display:inline-block;width:.85em;height:.85em;border-radius:2px;margin:0 .5em 0 1px;vertical-align:-.06em;"
     patch = tag("span", style=f"{style}{paint(emotion)};{_OUTLINE}")
     return tag("span", patch, emotion or NO_EMOTION, style="white-space:nowrap")
 
 
 def legend(emotions: Iterable[str | None]) -> Html:
-    """Say which colour is which emotion."""
+    """Draw the legend of emotions and colours."""
     style = "display:flex;flex-wrap:wrap;gap:.2em 1.1em;font-size:.9em"
     return tag("div", (swatch(emotion) for emotion in emotions), style=style)
 
 
 def paint(emotion: str | None) -> str:
-    """Style of what stands for an emotion: its colour, and that of letters on it."""
+    """CSS for an emotion: background and text colour."""
     if emotion is None:
         return _HATCHED
     background = color(emotion)

@@ -1,4 +1,4 @@
-"""HTML that is safe as it is built: whatever is not markup of ours is escaped."""
+"""Build escaped HTML: all text that is not markup from this module is escaped."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _VOID = {"br", "link", "meta"}
 
 
 class Html(str):
-    """Markup, which is not escaped again. Only this library makes it, and never of what it was given."""
+    """Markup that is not escaped again. Create it only from literals of this library, never from input."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """Make an element.
+    """Create an element.
 
     Parameters
     ----------
     name : str
-        Such as ``"p"``.
+        Tag name, such as ``"p"``.
     *children : object
-        Markup, or what becomes escaped text; an iterable for several; None for nothing.
+        Markup, or objects whose text is escaped. Iterables are flattened; None is skipped.
     **attributes : object
-        ``class_`` is class, ``aria_label`` is aria-label; None for none.
+        ``class_`` becomes class, ``aria_label`` becomes aria-label; None is skipped.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The file that all processes with the same account share: starts, permits that are out, and a hold after a 429."""
+"""The file shared by all processes with the same account: start times, permits in use, and a hold after a 429."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_p
 
 __all__ = ["MAX_HOLD_SECONDS", "POLL_SECONDS", "Ledger", "Permits", "ledger_path"]
 
-#: A Retry-After above this is not waited for.
+#: Longest hold; a longer Retry-After is cut to this.
 MAX_HOLD_SECONDS = 120.0
 
-#: A permit is given this long before its start, so that its thread can sleep until then exactly.
+#: A permit is granted at most this long before its start, so that its thread can sleep until exactly then.
 _AHEAD_SECONDS = 0.5
 
-#: Waits end after this to look whether the job was stopped; and those for another process's permit after that.
+#: Waits are interrupted this often to check whether the job was stopped, and whether another process returned a permit.
 POLL_SECONDS = 0.5
 _SHARED_POLL_SECONDS = 0.01
 
-#: A permit that is out for longer belonged to a process that hangs, or whose number another process has now.
+#: Longest use of a permit; after that its process hangs, or its process id was reused.
 _LOCAL_LEASE_SECONDS = 600.0
 
-#: More permits than this are not out at once, of which each may come back unused: so many starts are kept beyond those
-#: that the windows look back on.
+#: Start times kept beyond those that the windows need: the most permits in use at once, each of which may come back
+#: unused.
 _MAX_UNUSED = 1_000
 
 _APPLICATION_ID = 0x56414C4C
@@ -50,17 +50,17 @@ SELECT (SELECT coalesce(max(until), 0) FROM holds), (SELECT count(*) FROM leases
 
 
 class Ledger:
-    """What all processes with the same key and host share: starts, permits that are out, and a hold.
+    """State shared by all processes with the same key and host: start times, permits in use, and a hold.
 
     Parameters
     ----------
     path : Path or None
-        The file; None for one that no other process sees.
+        Path of the file; None for a temporary file of this process.
     clock : callable, optional
-        Seconds that all processes, and a process after a restart, agree on.
+        Returns seconds, consistent across processes and restarts.
     elsewhere : bool, default=False
-        Whether the permits are for other machines. Whether a holder there is alive, nobody here can see: a permit
-        lasts for `LEASE_SECONDS`, unless it is renewed.
+        Whether permits are held by other machines. Their processes cannot be checked from here, so a permit expires
+        after `LEASE_SECONDS` unless it is renewed.
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, remote: bool = False) -> None:
@@ -70,7 +70,7 @@ class Ledger:
         self._connection = self._open(path)
         weakref.finalize(self, close_in_process, os.getpid(), self._connection)
         if remote:
-            # Its predecessor may be gone for a while, and its holders could not renew anything.
+            # While no server was running, holders could not renew their leases.
             self._connection.execute(
                 "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, REMOTE)
             )
@@ -78,21 +78,21 @@ class Ledger:
     def take(
         self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]:
-        """Take a permit, if one can start soon.
+        """Take a permit if one can start soon.
 
         Parameters
         ----------
         windows : tuple of Window
-            The policy.
+            Windows of the policy.
         concurrency : int
-            Permits out at once.
+            Maximum number of permits in use.
         lengthen : callable
-            The length that a window is given, for its length by the policy.
+            Maps a window's length in the policy to the length to enforce.
 
         Returns
         -------
         (int, float)
-            Number of the permit and when it starts; or 0, and seconds after which to ask again.
+            Id and start time of the permit; or 0, and seconds after which to ask again.
         """
         with self._transaction() as run:
             now = self.clock()
@@ -101,7 +101,7 @@ class Ledger:
                 return 0, min(held - now, MAX_HOLD_SECONDS)
             if out >= concurrency and (wait := self._reclaim(run, concurrency, now)):
                 return 0, wait
-            if last > now + 2 * _AHEAD_SECONDS:  # the clock went back
+            if last > now + 2 * _AHEAD_SECONDS:  # the clock was set back
                 run("UPDATE starts SET at = ? WHERE at > ?", (now, now))
                 last = now
             start = max(now, last)
@@ -113,14 +113,14 @@ class Ledger:
                 run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
                 kept = max(window.count for window in windows) + _MAX_UNUSED
                 run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
-            # A number never comes back, so that to say twice that a permit is given back does no harm.
+            # Ids are never reused, so giving a permit back twice is harmless.
             permit = 1 + secrets.randbits(62)
             lasts = LEASE_SECONDS if self._holder == REMOTE else _LOCAL_LEASE_SECONDS
             run("INSERT INTO leases (id, pid, until) VALUES (?, ?, ?)", (permit, self._holder, start + lasts))
             return permit, start
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
-        """Say that a permit's call has ended or, with the permit's start, that it was not made: another then may."""
+        """Release a permit. Pass its start time as `unused` if no call was made: another call can then use it."""
         with self._lock:
             was_out = self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
         if not was_out or unused is None:
@@ -128,19 +128,19 @@ class Ledger:
         with self._transaction() as run:
             (number,) = run("SELECT max(number) FROM starts WHERE at = ?", (unused,)).fetchone()
             if number is not None:
-                # The others keep their times, which are no closer to each other without this one.
+                # The remaining start times stay valid: without this one, gaps between them only grow.
                 run("DELETE FROM starts WHERE number = ?", (number,))
                 run("UPDATE starts SET number = number - 1 WHERE number > ?", (number,))
 
     def renew(self, permits: Iterable[int]) -> None:
-        """Say that permits are still in use elsewhere."""
+        """Extend the leases of permits in use on other machines."""
         until = self.clock() + LEASE_SECONDS
         with self._transaction() as run:
             for permit in permits:
                 run("UPDATE leases SET until = ? WHERE id = ?", (until, permit))
 
     def hold(self, seconds: float) -> bool:
-        """Give out no permit for a while; return whether nobody had said so before."""
+        """Grant no permits for some seconds; return whether no hold was active before."""
         now = self.clock()
         with self._transaction() as run:
             (held,) = run("SELECT coalesce(max(until), 0) FROM holds").fetchone()
@@ -150,7 +150,7 @@ class Ledger:
             return bool(held <= now)
 
     def started(self, seconds: float) -> int:
-        """Count the permits that started in the last so many seconds."""
+        """Count the permits that started in the last `seconds`."""
         with self._transaction() as run:
             (count,) = run("SELECT count(*) FROM starts WHERE at > ?", (self.clock() - seconds,)).fetchone()
             return int(count)
@@ -166,7 +166,7 @@ class Ledger:
         return float(row[0]) + seconds if row else 0.0
 
     def _reclaim(self, run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
-        """Take back the permits of processes that are gone; return 0 if one is free now, else when to look again."""
+        """Reclaim permits of dead processes; return 0 if a permit is free, else seconds after which to check again."""
         run("DELETE FROM leases WHERE until < ?", (now,))
         pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {self._holder}
         for pid in pids:
@@ -175,7 +175,7 @@ class Ledger:
         (left,) = run("SELECT count(*) FROM leases").fetchone()
         if left < concurrency:
             return 0.0
-        # Only those whom this process gives permits to tell when they give one back.
+        # Permits returned in this process wake its threads; those of other processes must be polled.
         return _SHARED_POLL_SECONDS if pids else POLL_SECONDS
 
     @contextmanager
@@ -202,7 +202,7 @@ class Ledger:
 
 
 class Permits(Protocol):
-    """A `Ledger`, wherever it is."""
+    """Interface of a local or remote `Ledger`."""
 
     @property
     def clock(self) -> Callable[[], float]: ...
@@ -219,6 +219,6 @@ class Permits(Protocol):
 
 
 def ledger_path(directory: Path, base_url: str, api_key: str) -> Path:
-    """File of an account; its name tells neither key nor host."""
+    """Path of an account's file; the name reveals neither key nor host."""
     account = hashlib.blake2b(f"{base_url}\n{api_key}".encode(), digest_size=8).hexdigest()
     return directory / f"limits-{account}.sqlite3"

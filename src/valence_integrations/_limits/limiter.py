@@ -1,4 +1,4 @@
-"""Turns: which thread of this process has the next permit, and how long the windows are in truth."""
+"""Rate limiter of one process: queues threads for permits, and adapts the window lengths."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ __all__ = ["Limiter", "StoppedError"]
 
 _log = logging.getLogger("valence_integrations")
 
-#: Each window is longer than the policy's by this, and by twice the jitter seen: calls reach the service later than
-#: they start, and not all by the same. Exact windows drew 16 % of 429s, lengthened ones 0 to 0.9 % (measured).
+#: Each window is lengthened by this margin and twice the observed jitter, because calls reach the service with varying
+#: delay. Exact windows drew 16 % of 429s, lengthened ones 0 to 0.9 % (measured).
 _MARGIN_SECONDS = 0.05
 _FIRST_JITTER_SECONDS, _MAX_JITTER_SECONDS = 0.05, 0.25
 
-#: After a 429 the windows of up to a minute are longer by this factor, until a hundred calls went without one.
+#: After a 429, windows of up to a minute are lengthened by this factor, until a hundred calls pass without a 429.
 _STRETCH, _MAX_STRETCH, _RECOVERY_CALLS = 1.2, 4.0, 100
 _STRETCHED_UP_TO_SECONDS = 60.0
 
 
 class StoppedError(Exception):
-    """The job was stopped while a call waited for its turn."""
+    """The job was stopped while a call waited for a permit."""
 
 
 class Limiter:
-    """Gives out permits, one a call, first come first served.
+    """Grant permits, one per call, first come, first served.
 
     Parameters
     ----------
     ledger : Permits
-        What other processes know too.
+        State shared with other processes.
     policy : Policy
-        Windows and concurrency.
+        Rate-limit windows and concurrency.
     concurrency : int, optional
-        Permits out at once, if not by the policy.
+        Maximum number of permits in use; by default the policy's.
     refresh : callable, optional
-        Asks for the policy anew, after a 429; None if it cannot be told.
+        Called after a 429; returns the current policy, or None if unavailable.
 
     Attributes
     ----------
     concurrency : int
-        Permits out at once.
+        Maximum number of permits in use.
     windows : tuple of Window
-        The policy, as it is known.
+        Windows of the current policy.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Limiter:
 
     @property
     def waiting(self) -> int:
-        """Threads of this process that wait for a permit."""
+        """Number of threads of this process that wait for a permit."""
         return len(self._queue)
 
     @contextmanager
     def permit(self, stopped: Callable[[], bool]) -> Iterator[float]:
-        """Wait for a permit, and hold it for one call; gives the seconds that were waited.
+        """Hold a permit for one call; yield the seconds waited for it.
 
         Raises
         ------
         StoppedError
-            If `stopped` says so before the permit starts.
+            If `stopped` returns true before the permit starts.
         """
         begun = self.clock()
         permit, start = self._acquire(stopped)
@@ -104,7 +104,7 @@ class Limiter:
             self._wake_next()
 
     def hold(self, seconds: float) -> float:
-        """Give out no permit for a while, after the service has asked for it; return how long, in seconds."""
+        """Grant no permits for some seconds after a 429; return the duration of the hold in seconds."""
         seconds = min(seconds, MAX_HOLD_SECONDS)
         if not self._ledger.hold(seconds):
             return seconds
@@ -117,7 +117,7 @@ class Limiter:
         return seconds
 
     def _acquire(self, stopped: Callable[[], bool]) -> tuple[int, float]:
-        """Wait behind those who came before, then for the ledger."""
+        """Wait in the queue, then for a permit from the ledger; return its id and start time."""
         turn = threading.Event()
         permit = 0
         with self._lock:
@@ -142,18 +142,18 @@ class Limiter:
             self._wake_next(force=not permit)
 
     def _wake_next(self, *, force: bool = False) -> None:
-        """Let the first in the queue look again, if there can be a permit; it alone, as waking a thread is not free."""
+        """Wake the first thread in the queue if a permit may be free; only the first, as waking threads costs time."""
         with self._lock:
             if self._queue and (force or self._in_use < self.concurrency):
                 self._queue[0].set()
 
     def window_length(self, seconds: float) -> float:
-        """Length in seconds that a window of the policy is given."""
+        """Length in seconds to enforce for a window of the policy."""
         stretch = self._stretch if seconds <= _STRETCHED_UP_TO_SECONDS else 1.0
         return seconds * stretch + _MARGIN_SECONDS + 2 * self._jitter
 
     def _record_lateness(self, lateness: float) -> None:
-        """Learn how exactly calls start."""
+        """Update the jitter with how late a call started, and shorten stretched windows after enough calls."""
         self._jitter = min(0.9 * self._jitter + 0.1 * max(lateness, 0.0), _MAX_JITTER_SECONDS)
         self._calls_since_429 += 1
         if self._calls_since_429 >= _RECOVERY_CALLS and self._stretch > 1.0:

@@ -1,4 +1,4 @@
-"""The windows and the concurrency of an account, as settings or the service state them."""
+"""Rate-limit windows and concurrency of an account, from settings or from the service."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from valence_integrations.settings import RateLimits
 
 __all__ = ["Policy", "Window", "minimum_seconds"]
 
-#: Nobody calls faster from one machine, so a limit above this rate, in calls a second, is none.
+#: A limit above this rate, in calls per second, counts as unlimited: one machine cannot call faster.
 _UNLIMITED_RATE = 1_000.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """At most `count` starts in any `seconds`; fewer by `others` until `others_until`, as others use the account."""
+    """At most `count` starts in any `seconds`; until `others_until`, `others` fewer, used by other clients."""
 
     count: int
     seconds: float
@@ -27,14 +27,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Policy:
-    """Windows and concurrency of an account."""
+    """Rate-limit windows and concurrency of an account."""
 
     windows: tuple[Window, ...] = ()
     concurrency: int | None = None
 
     @classmethod
     def from_limits(cls, limits: RateLimits, usage: Mapping[str, Any] | None = None, now: float = 0.0) -> Policy:
-        """Make the windows of limits; `usage` is how much of each was used by others."""
+        """Create a policy from limits; `usage` is how much of each limit other clients have used."""
         rates = {
             "requests_per_second": 1.0,
             "requests_per_minute": 60.0,
@@ -48,7 +48,7 @@ class Policy:
                 others = used if isinstance(used, int) else 0
                 windows.append(Window(count, seconds, others, now + seconds))
         if limits.burst_limit is not None and limits.burst_limit <= _UNLIMITED_RATE:
-            # The documents give the name only; read so that the rate for a second stays possible.
+            # The documents give only the name; this reading keeps the rate per second possible.
             windows.append(
                 Window(limits.burst_limit, limits.burst_limit / (limits.requests_per_second or limits.burst_limit))
             )
@@ -56,21 +56,21 @@ class Policy:
 
     @classmethod
     def from_status(cls, status: object, count_own: Callable[[float], int], now: float) -> Policy:
-        """Read the service's answer to a status request.
+        """Create a policy from the service's answer to a status request.
 
         Parameters
         ----------
         status : dict
-            With ``limits`` and, perhaps, ``current_usage``.
+            Has ``limits`` and optionally ``current_usage``.
         count_own : callable
-            How many of our own permits started in the last so many seconds.
+            Returns how many of our own permits started in the last given seconds.
         now : float
-            When it was read.
+            Time of the answer.
 
         Raises
         ------
         TypeError, ValueError
-            If it holds no limits.
+            If it contains no valid limits.
         """
         stated = status.get("limits") if isinstance(status, Mapping) else None
         used = status.get("current_usage") if isinstance(status, Mapping) else None
@@ -88,11 +88,11 @@ class Policy:
 
 
 def minimum_seconds(calls: int, windows: Iterable[Window]) -> float:
-    """Seconds from the first to the last of so many calls, if all windows are used as well as possible.
+    """Minimum seconds from the first to the last of a number of calls within all windows.
 
-    Each window says that a call is its length later, at least, than the one that is its count before. So the last
-    call is as late as the longest way back to the first; as the lengths divide one another, that way takes the
-    longest windows first.
+    In each window, a call starts at least `seconds` after the call `count` before it. So the last call is determined
+    by the longest path back to the first call. As the window lengths divide one another, that path uses the longest
+    windows first.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def minimum_seconds(calls: int, windows: Iterable[Window]) -> float:
     for window in sorted(windows, key=lambda window: window.seconds):
         count = window.count
         if steps:
-            # No more fit into a longer window than the shorter ones let through.
+            # A longer window admits no more calls than the shorter ones within it.
             fewer, shorter = steps[-1]
             count = min(count, fewer * math.ceil(window.seconds / shorter))
         steps.append((count, window.seconds))

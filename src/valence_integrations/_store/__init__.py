@@ -1,1 +1,1 @@
-"""Files that processes share: answers in the cache, and SQLite made safe for forks."""
+"""Files shared by processes: the result cache, and SQLite connections that are safe with forks."""

@@ -1,7 +1,7 @@
-"""The result cache: answers on disk, so that nothing is paid twice.
+"""The result cache: answers on disk, so that no call is paid twice.
 
-One SQLite file for every account and model. It holds emotions and scores as JSON under a digest of what was asked;
-no audio, no key and no path.
+One SQLite file for all accounts and models. It stores emotions and scores as JSON under a digest of the request; it
+contains no audio, API key or path.
 """
 
 from __future__ import annotations
@@ -29,47 +29,47 @@ __all__ = ["ResultCache", "cache_directory", "cache_key", "state_directory"]
 T = TypeVar("T")
 Run: TypeAlias = Callable[..., sqlite3.Cursor]
 
-#: Raised when the meaning of a cached value changes.
+#: Increment when the meaning of a cached value changes.
 SCHEMA = 1
 
-#: Marks the file as ours ("VALE").
+#: SQLite application id of the file ("VALE").
 _APPLICATION_ID = 0x56414C45
 
 _FILE = "answers.sqlite3"
 
-#: A row without a value is a claim: the process `pid` is about to find it out.
+#: A row without a value is a claim: the process `pid` is computing the value.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL, pid INTEGER);
 CREATE TABLE IF NOT EXISTS recipes (key TEXT PRIMARY KEY, value TEXT, created REAL)
 """
 
-#: A claim that is older belonged to a process that hangs, or whose number another process has now.
+#: Longest duration of a claim; after that its process hangs, or its process id was reused.
 _CLAIM_SECONDS = 3_600.0
 
 
 def cache_directory(settings: Settings) -> Path | None:
-    """Where answers are kept; None for nowhere."""
+    """Directory of the result cache; None if the cache is disabled."""
     return None if settings.cache is False else state_directory(settings)
 
 
 def state_directory(settings: Settings) -> Path:
-    """Where this machine remembers what must be shared by its processes, answers or not."""
+    """Directory of files shared by this machine's processes, also if the cache is disabled."""
     if not isinstance(settings.cache, bool):
         return Path(settings.cache)
     return Path(os.environ.get("VALENCE_CACHE_DIR") or platformdirs.user_cache_dir("valence-integrations", False))
 
 
 def cache_key(settings: Settings, api: str, digest: str) -> str:
-    """Key of an answer: the audio as it is sent, and everything that the answer depends on.
+    """Key of an answer: a digest of the audio as sent and of all settings that the answer depends on.
 
     Parameters
     ----------
     settings : Settings
         Host and, for the DiscreteAPI, path, model and payload; the AsynchAPI takes no model.
     api : str
-        ``"discrete"``, ``"asynch"``, or ``"upload"`` for a job that is not finished.
+        ``"discrete"``, ``"asynch"``, ``"upload"`` for an upload receipt, or ``"recipe"``.
     digest : str
-        SHA-256 of the WAV file that is sent.
+        SHA-256 of the WAV file as sent.
     """
     asked = [SCHEMA, api, settings.base_url, digest]
     if api == "discrete":
@@ -78,14 +78,14 @@ def cache_key(settings: Settings, api: str, digest: str) -> str:
 
 
 class ResultCache:
-    """Answers by key; safe for threads, and for other processes at the same file.
+    """Answers by key; safe to share between threads and processes.
 
     Parameters
     ----------
     directory : Path or None
-        Where the file lies; None keeps answers in a temporary file, for as long as the object lives.
+        Directory of the file; None for a temporary file that lives as long as the object.
     elsewhere : bool, default=False
-        Whether its claims are those of other machines, which last for `LEASE_SECONDS` unless they are renewed.
+        Whether claims are held by other machines; these expire after `LEASE_SECONDS` unless they are renewed.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class ResultCache:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether what is put in outlives this object."""
+        """Whether stored values outlive this object."""
         return self._directory is not None
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -114,26 +114,26 @@ class ResultCache:
         return dict(json.loads(row[0])) if row and row[0] else None
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keep a value, at once and for good."""
+        """Store a value immediately and durably."""
         row = (key, json.dumps(value, allow_nan=False), time.time())
         self._run(lambda run: run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, NULL)", row))
 
     def recipe(self, key: str) -> dict[str, Any] | None:
-        """Return how a file was sent, or None."""
+        """Return the recipe of a file, or None."""
         row = self._run(lambda run: run("SELECT value FROM recipes WHERE key = ?", (key,)).fetchone())
         return None if row is None else dict(json.loads(row[0]))
 
     def put_recipe(self, key: str, value: dict[str, Any]) -> None:
-        """Keep how a file was sent."""
+        """Store the recipe of a file."""
         row = (key, json.dumps(value, allow_nan=False), time.time())
         self._run(lambda run: run("INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)", row))
 
     def remove(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         self._run(lambda run: run("DELETE FROM answers WHERE key = ?", (key,)))
 
     def claim(self, key: str) -> bool:
-        """Say that this process is about to find out the value of a key; False if another is at it, or has done so."""
+        """Claim a key before computing its value; return False if another process claimed or stored it."""
 
         def work(run: Run) -> bool:
             now = time.time()
@@ -155,16 +155,16 @@ class ResultCache:
         return self._run(work)
 
     def renew(self, keys: Iterable[str]) -> None:
-        """Say that claims still stand."""
+        """Renew claims."""
         rows = [(time.time(), key) for key in keys]
         self._run(lambda run: [run("UPDATE answers SET created = ? WHERE key = ? AND value ISNULL", r) for r in rows])
 
     def release(self, key: str) -> None:
-        """Give up a claim without a value."""
+        """Release a claim without storing a value."""
         self._run(lambda run: run("DELETE FROM answers WHERE key = ? AND value ISNULL", (key,)))
 
     def info(self) -> dict[str, Any]:
-        """Tell where the file is, how many answers it holds, its size in bytes, and the time of the oldest."""
+        """Return the path, the number of answers, the size in bytes, and the time of the oldest answer."""
         count, oldest = self._run(
             lambda run: run("SELECT count(*), min(created) FROM answers WHERE value NOTNULL").fetchone()
         )
@@ -177,14 +177,14 @@ class ResultCache:
         }
 
     def clear(self, older_than: float = 0.0) -> int:
-        """Forget the answers that are older than so many seconds; return how many that were."""
+        """Remove answers older than `older_than` seconds; return their number."""
         before = time.time() - older_than
         forget = "DELETE FROM answers WHERE created <= ? AND value NOTNULL"
         self._run(lambda run: run("DELETE FROM recipes WHERE created <= ?", (before,)))
         return int(self._run(lambda run: run(forget, (before,)).rowcount))
 
     def export(self, path: Path) -> int:
-        """Write all answers to a file, one JSON object a line; return how many."""
+        """Write all answers to a JSON Lines file; return their number."""
         answers = "SELECT key, created, value FROM answers WHERE value NOTNULL ORDER BY created, key"
         rows = self._run(lambda run: run(answers).fetchall())
         with path.open("w", encoding="utf-8") as file:
@@ -193,7 +193,7 @@ class ResultCache:
         return len(rows)
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
+        """Close the file; it is reopened when needed."""
         with self._lock:
             self._close()
             self._connection = None
@@ -242,7 +242,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
 
 
 def _prune(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Forget the oldest answers, as the environment asks for."""
+    """Remove the oldest answers according to VALENCE_CACHE_MAX_AGE_DAYS and VALENCE_CACHE_MAX_MB."""
     if days := os.environ.get("VALENCE_CACHE_MAX_AGE_DAYS"):
         connection.execute("DELETE FROM answers WHERE created < ?", (time.time() - float(days) * 86_400,))
     if megabytes := os.environ.get("VALENCE_CACHE_MAX_MB"):
@@ -254,6 +254,6 @@ def _prune(connection: sqlite3.Connection) -> sqlite3.Connection:
                 "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY created LIMIT ?)", (surplus,)
             )
     if days or megabytes:
-        # A recipe is of use only as long as the answers that came after it.
+        # A recipe is useful only while answers stored after it remain.
         connection.execute("DELETE FROM recipes WHERE created < (SELECT min(created) FROM answers)")
     return connection

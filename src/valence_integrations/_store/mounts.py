@@ -1,4 +1,4 @@
-"""Whether a directory lies on this machine, or on a network file system."""
+"""Detect directories on network file systems."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 __all__ = ["network_filesystem"]
 
-#: Types of file systems that other machines see too [Linux: /proc/filesystems, mount.fuse]; SQLite's locks and its
-#: write-ahead log do not work there for more than one machine [SQLite: "How To Corrupt", "Write-Ahead Logging"].
+#: Types of network file systems [Linux: /proc/filesystems, mount.fuse]; SQLite's locks and write-ahead log do not work
+#: on them across machines [SQLite: "How To Corrupt", "Write-Ahead Logging"].
 _NETWORK = frozenset(
     {
         *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
@@ -19,19 +19,19 @@ _NETWORK = frozenset(
 
 
 def network_filesystem(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """Type of the network file system that a directory lies on.
+    """Return the type of the network file system that a directory is on.
 
     Parameters
     ----------
     directory : Path
-        It need not exist yet.
+        Directory, which need not exist yet.
     mounts : Path
-        Linux's table of what is mounted.
+        Linux's mount table.
 
     Returns
     -------
     str or None
-        None on this machine's own disks, and where there is no such table.
+        None for local disks, and if there is no mount table.
     """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -41,7 +41,7 @@ def network_filesystem(directory: Path, mounts: Path = Path("/proc/self/mounts")
     deepest, kind = -1, ""
     for line in lines:
         _, point, type_ = line.split(" ")[:3]
-        # The table writes a space as \040.
+        # The mount table escapes a space as \040.
         mounted = Path(point.encode("latin-1", "replace").decode("unicode_escape") if "\\" in point else point)
         if place.is_relative_to(mounted) and len(mounted.parts) >= deepest:
             deepest, kind = len(mounted.parts), type_

@@ -1,4 +1,4 @@
-"""SQLite files that many processes open at once, of which a fork touches none."""
+"""SQLite files that many processes open at once; safe with forks."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from pathlib import Path
 
 __all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect", "is_alive"]
 
-#: In the place of a process of this machine: a holder on another one, for which `LEASE_SECONDS` count.
+#: Process id of a holder on another machine, whose lease expires after `LEASE_SECONDS`.
 REMOTE = 0
 
-#: What is held elsewhere is given up if it is not renewed for so long.
+#: Permits and claims held by other machines expire if they are not renewed for this long.
 LEASE_SECONDS = 10.0
 
-#: Seconds that a process waits for another's transaction.
+#: Seconds to wait for another process's transaction.
 _BUSY_SECONDS = 30.0
 
 
 def connect(path: Path | None, application_id: int, tables: str, synchronous: str) -> sqlite3.Connection:
-    """Open a file of ours, and make it if it is not there.
+    """Open a file of this library; create it if it does not exist.
 
     Parameters
     ----------
     path : Path or None
-        None for a temporary one.
+        None for a temporary file.
     application_id : int
-        What marks the file as ours.
+        SQLite application id that marks files of this library.
     tables : str
-        SQL that makes its tables, unless they exist; statements end in a semicolon.
+        SQL that creates missing tables; statements are separated by semicolons.
     synchronous : {"NORMAL", "OFF"}
-        How sure SQLite makes that the file survives a power failure; a killed process never harms it.
+        Durability on power failure; a killed process never damages the file.
 
     Raises
     ------
     sqlite3.DatabaseError
-        If it is not ours, or damaged.
+        If it is damaged or not a file of this library.
     """
     if path is not None:
-        # Not opened if it is there: closing it again would release the locks of this process's other connections.
+        # Do not open an existing file: closing it would release the locks of this process's other connections.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path or "", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
-        # One transaction: processes that open a new file at once find it made, or not made.
+        # One transaction, so that processes opening a new file at the same time see all tables or none.
         connection.execute("BEGIN IMMEDIATE")
         (marked,) = connection.execute("PRAGMA application_id").fetchone()
         (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -55,7 +55,7 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
         for statement in tables.split(";"):
             connection.execute(statement)
         connection.execute("COMMIT")
-        # Refused while another process is at work in the file; then that one, or the next, changes the mode.
+        # Fails while another process uses the file; then that process, or the next, sets the mode.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
     except BaseException:
@@ -65,14 +65,14 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
 
 
 def close_in_process(pid: int, connection: sqlite3.Connection) -> None:
-    """Close a connection in the process that opened it: a fork must not touch it."""
+    """Close a connection only in the process that opened it; a fork must not touch it."""
     if os.getpid() == pid:
         connection.close()
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is still there; of one elsewhere, nobody knows better."""
-    if os.name == "nt" or pid == REMOTE:  # there, os.kill would do what it says
+    """Whether a process is alive; True where this cannot be checked: for `REMOTE`, and on Windows."""
+    if os.name == "nt" or pid == REMOTE:  # on Windows, os.kill would terminate the process
         return True
     try:
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""The engine: items in, predictions out; in order, side by side, each distinct clip paid once."""
+"""The engine: annotate items concurrently and in order; pay for each distinct clip once."""
 
 from __future__ import annotations
 

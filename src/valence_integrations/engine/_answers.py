@@ -1,4 +1,4 @@
-"""Answers by key, each found out once: single flight within a job, claims between processes, and what is kept."""
+"""Answers by key: single flight within a job, claims between processes, and the cache."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from valence_integrations.engine._stats import Stats
 
 __all__ = ["Answers", "CachedAnswer"]
 
-#: Seconds between two looks whether another process has the answer that this one needs too.
+#: Seconds between two checks whether another process has stored the answer.
 _CLAIM_POLL_SECONDS = 0.05
 
-#: A cached value: {"segments": [...], "request_id": ...}; with "cached" if nothing was paid for it.
+#: A cached value: {"segments": [...], "request_id": ...}; has "cached" if no call was billed for it.
 CachedAnswer: TypeAlias = "dict[str, Any]"
 
 
 class Answers:
-    """The answers of one job.
+    """Answers of one job.
 
     Parameters
     ----------
     cache : ResultCache or ClusterCache
-        Where answers and claims are kept.
+        Store of answers and claims.
     stats : Stats
-        Counts the hits.
+        Counters; cache hits are added.
     wait : callable
-        Wait so many seconds; return whether the job was stopped.
+        Called with seconds to wait; returns whether the job was stopped.
 
     Examples
     --------
@@ -58,14 +58,15 @@ class Answers:
         self._idle = threading.Condition()
 
     def find(self, key: str, begin: Callable[[Future[CachedAnswer]], None]) -> Future[CachedAnswer]:
-        """Return the answer to a key: kept, on its way, or begun now.
+        """Return a future of the answer to a key: cached, in flight, or started now.
 
         Parameters
         ----------
         key : str
             See `cache_key`.
         begin : callable
-            Called if nobody else finds the answer out; completes the future it is given, now or later.
+            Called with a new future if no other call, job or process provides the answer. Must complete the future,
+            now or later.
         """
         with self._lock:
             known = self._in_flight.get(key)
@@ -90,16 +91,16 @@ class Answers:
         return fresh
 
     def cached(self, key: str) -> CachedAnswer | None:
-        """Return an answer that is in the cache, or None."""
+        """Return an answer from the cache, or None."""
         return self._cache.get(key)
 
     def keep(self, key: str, answer: CachedAnswer) -> CachedAnswer:
-        """Store an answer, and return it."""
+        """Store an answer and return it."""
         self._cache.put(key, answer)
         return answer
 
     def drain(self, seconds: float) -> int:
-        """Wait until the calls under way are answered and kept, since they are paid; return how many are left."""
+        """Wait until the answers to calls in flight, which may be billed, are stored; return how many calls remain."""
         with self._idle:
             self._idle.wait_for(lambda: not self._active, seconds)
             return self._active
@@ -114,7 +115,7 @@ class Answers:
         begin(fresh)
 
     def _await_other_claim(self, key: str) -> CachedAnswer | None:
-        """Wait while another job or process works on the key; return its answer, or None once the claim is ours."""
+        """Wait while another job or process holds the claim; return its answer, or None once this job holds it."""
         while not self._cache.claim(key):
             if (answer := self._cache.get(key)) is not None:
                 return answer

@@ -1,4 +1,4 @@
-"""Calls to the service: one for each different clip, with a permit, the budget and retries; uploads are resumed."""
+"""Calls to the service: one per distinct clip, within rate limits and budget, with retries and resumed uploads."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _log = logging.getLogger("valence_integrations")
 
 
 class Calls:
-    """The calls of one job.
+    """Calls of one job.
 
     Parameters
     ----------
     resources : ProcessResources
         Clients, limiter, budget and cache of this process.
     stopped : threading.Event
-        Set once nothing more is to be started.
+        Set when no further call may start.
     """
 
     def __init__(self, resources: ProcessResources, stopped: threading.Event) -> None:
@@ -49,7 +49,7 @@ class Calls:
         self.answers = Answers(self._cache, self._stats, stopped.wait)
 
     def discrete(self, part: Part, answer: Future[CachedAnswer]) -> None:
-        """Complete `answer` with that of the DiscreteAPI to one clip."""
+        """Complete `answer` with the DiscreteAPI's answer for one clip."""
         key = cache_key(self._settings, "discrete", part.digest)
         client = self._resources.discrete
 
@@ -66,7 +66,7 @@ class Calls:
             known.add_done_callback(lambda done: complete(answer, done.result))
 
     def asynch(self, clip: Clip, duration: float, recipe_key: str | None) -> Future[CachedAnswer]:
-        """Upload a clip, and return its answer, which the poller completes."""
+        """Upload a clip and return a future of its answer, which the poller completes."""
         with temporary_wav(clip) as wav:
             digest = file_digest(wav)
             if recipe_key is not None:
@@ -78,12 +78,12 @@ class Calls:
             )
 
     def recipe(self, key: str) -> Recipe | None:
-        """Return how a file was sent before, or None."""
+        """Return the recipe of a file that was sent before, or None."""
         kept = self._cache.recipe(key)
         return None if kept is None else Recipe.from_value(kept)
 
     def keep_recipe(self, key: str, recipe: Recipe) -> None:
-        """Store how a file is sent."""
+        """Store the recipe of a file."""
         self._cache.put_recipe(key, vars(recipe))
 
     def _upload(self, wav: Path, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
@@ -107,7 +107,7 @@ class Calls:
         self._resources.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
 
     def _unfinished(self, digest: str) -> str | None:
-        """Return the request id of an earlier upload whose result was never fetched, if the service still knows it."""
+        """Return the request id of an earlier upload without a fetched result, or None if the service dropped it."""
         request_id = self._receipts.find(digest)
         if request_id is None:
             return None
@@ -121,7 +121,7 @@ class Calls:
         return request_id
 
     def _call(self, send: Callable[[], Any], size: int, seconds: float) -> Any:
-        """Make a call, with its retries; each attempt takes a permit and a unit of the budget."""
+        """Make a call with retries; each attempt takes a permit and counts against the budget."""
         limiter = self._resources.limiter
 
         def attempt() -> Any:

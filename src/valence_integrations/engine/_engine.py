@@ -1,4 +1,4 @@
-"""The engine: items in, predictions out; in order, side by side, each distinct clip paid once."""
+"""The engine: annotate items concurrently and in order; pay for each distinct clip once."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings
 
 __all__ = ["Engine"]
 
-#: Items begun ahead of the one that is waited for, for each call under way at once: few where the consumer may stop
-#: early, more where everything is wanted and one slow item should not hold up the others.
+#: Items started ahead of the awaited one, per simultaneous call: few where the consumer may stop early, more where all
+#: items are needed and one slow item should not delay the others.
 _AHEAD_LAZY, _AHEAD_ALL = 4, 32
 
-#: One line for each event that matters. Never the key, audio, or an answer.
+#: Never log the key, audio, or an answer.
 _log = logging.getLogger("valence_integrations")
 _log.addHandler(logging.NullHandler())
 
 
 class Engine:
-    """Annotates audio with emotions.
+    """Annotate audio with emotions.
 
-    An engine can be pickled and shared: what it carries is its settings, without the key. Sockets and threads are
-    made anew in each process.
+    An engine can be pickled and shared. The pickle contains the settings without the API key. Each process opens its
+    own sockets and threads.
 
     Parameters
     ----------
     settings : Settings, optional
         By default ``Settings()``, which reads the environment.
     cluster : ClusterClient, optional
-        The way to those on other machines with whom limits, and perhaps answers, are shared. It stays in this process.
+        Client of a cluster whose machines share rate limits and, optionally, answers. An engine with a cluster cannot
+        be pickled.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class Engine:
 
     @property
     def stats(self) -> Stats:
-        """Counters of this engine in this process."""
+        """Counters of this engine in the current process."""
         return self._stats.setdefault(os.getpid(), Stats())
 
     def predict(self, item: object) -> EmotionPrediction:
@@ -76,20 +77,20 @@ class Engine:
         Parameters
         ----------
         item : object
-            Audio in any form: a path, the bytes of a file, a file object, a waveform,
-            ``(waveform, sampling_rate)``, a dict such as `datasets` gives.
+            Audio in any supported form: a path, the bytes of a file, a file object, a waveform,
+            ``(waveform, sampling_rate)``, or a dict as in `datasets`.
 
         Returns
         -------
         EmotionPrediction
-            An empty one for a missing item, and for one that is skipped because of its length.
+            Empty for a missing item and for one that is skipped because of its length.
 
         Raises
         ------
         ItemError
             If the item cannot be annotated.
         JobError
-            If nothing can: no key, a refused key, a spent budget.
+            If no item can be annotated: no API key, an invalid key, an exhausted budget.
         """
         job = Job(self._resources)
         try:
@@ -107,17 +108,17 @@ class Engine:
     def predict_many(
         self, items: Iterable[object], on_error: OnError = "raise", progress: bool | Progress = False
     ) -> list[EmotionPrediction]:
-        """Annotate items, side by side.
+        """Annotate items concurrently.
 
         Parameters
         ----------
         items : iterable
-            Items as for `predict`. An iterator is read bit by bit.
+            Items as for `predict`. An iterator is read lazily.
         on_error : {"raise", "null"}, default="raise"
-            What to do about items that fail: raise one error after all others are finished, or give empty
-            predictions whose ``error`` is set.
+            How to handle items that fail: raise one error after all other items are finished, or return empty
+            predictions with ``error`` set.
         progress : bool or Progress, default=False
-            Whether to show a progress bar; or one that several calls share.
+            Whether to show a progress bar, or a bar shared by several calls.
 
         Returns
         -------
@@ -127,9 +128,9 @@ class Engine:
         Raises
         ------
         BatchError
-            If items failed, under ``on_error="raise"``. It carries every error, and all predictions.
+            If items failed and ``on_error="raise"``. Carries all errors and all predictions.
         JobError
-            As soon as nothing can be annotated any more.
+            As soon as no further item can be annotated.
         """
         failed: dict[int, ValenceError] = {}
         predictions = list(self._iterate(items, on_error, progress, _AHEAD_ALL, failed))
@@ -145,27 +146,27 @@ class Engine:
         *,
         ahead: int = _AHEAD_LAZY,
     ) -> Iterator[EmotionPrediction]:
-        """Annotate items lazily: predictions come in order, and only a few items are begun ahead of them.
+        """Annotate items lazily and yield predictions in order.
 
         Parameters
         ----------
         items, on_error, progress
             As for `predict_many`.
         ahead : int, default=4
-            Items begun ahead of the one that is waited for, for each call under way at once. More of them keep one
-            slow item from holding up the others, and are paid for if the rest is not wanted.
+            Items to start ahead of the awaited one, per simultaneous call. With a larger value, one slow item delays
+            the others less, but more items are paid for if you stop early.
 
         Yields
         ------
         EmotionPrediction
-            One for each item; a failed one has its ``error`` set.
+            One per item; a failed item has ``error`` set.
 
         Raises
         ------
         BatchError
-            After the last item, if items failed, under ``on_error="raise"``.
+            After the last item, if items failed and ``on_error="raise"``.
         JobError
-            As soon as nothing can be annotated any more.
+            As soon as no further item can be annotated.
         """
         failed: dict[int, ValenceError] = {}
         predictions = self._iterate(items, on_error, progress, ahead, failed)
@@ -178,42 +179,42 @@ class Engine:
         return iterate()
 
     def progress(self, total: int | None = None) -> Progress:
-        """Show a progress bar for several calls of `predict_many` together, until it is closed.
+        """Show one progress bar for several calls of `predict_many`, until it is closed.
 
         Parameters
         ----------
         total : int, optional
-            Items of all the calls.
+            Total number of items over all calls.
 
         Returns
         -------
         Progress
-            For their ``progress=``.
+            Pass it as ``progress=``.
         """
         return Progress(total, self.stats, windows=lambda: self._resources.windows, show=True)
 
     def estimate(self, items: Iterable[object]) -> Estimate:
-        """Tell what a job will take, without a call: calls, minutes, bytes, and the time that the limits allow.
+        """Estimate calls, minutes, bytes and time of a job, without calling the service.
 
-        Files are read, but not decoded. A WAV file that the service takes as it is, or a waveform, is known for sure:
-        it is looked up in the cache as it would be sent. So is a file that was sent before. Of any other file the
-        header tells the length, its bytes which files are the same, and nothing whether its answer is in the cache:
-        it is taken as to be paid, and counted as ``undecoded``. A long one that is to be cut is taken as a call for
-        every 14 s. `Segmented` audio is decoded, so its segments are known for sure.
+        Files are read, but not decoded. The estimate is exact for waveforms, for WAV files that are sent unchanged,
+        and for files that were sent before: they are looked up in the cache. For any other file, the length comes from
+        the header, and files with equal bytes count once. It is counted as billable, because only decoding could tell
+        whether its answer is in the cache, and as ``undecoded``. A long file to be cut counts as one call per 14 s.
+        `Segmented` audio is decoded, so its estimate is exact.
 
-        The time is what is left if no call is slow, none fails, and nobody else uses the account: that of
-        ``Settings.limits``, and for ``"auto"`` of the documented standard policy, as asking for the account's own
-        would be a call.
+        The time assumes that no call is slow or fails and that nobody else uses the account. It follows from
+        ``Settings.limits``. For ``"auto"``, the documented standard policy is used, because reading the account's
+        policy would take a call.
 
         Parameters
         ----------
         items : iterable
-            Items as for `predict_many`. An iterator is used up.
+            Items as for `predict_many`. An iterator is consumed.
 
         Returns
         -------
         Estimate
-            Printed, it is a table.
+            ``print`` shows it as a table.
 
         Examples
         --------
@@ -233,7 +234,7 @@ class Engine:
         return estimate(items, self._resources)
 
     def close(self) -> None:
-        """Close connections and end threads of this process; the engine can be used again."""
+        """Close the connections and threads of this process. The engine can be used again."""
         resources = self._resources_by_pid.pop(os.getpid(), None)
         if resources is not None:
             resources.close()
@@ -266,7 +267,7 @@ class Engine:
 
     @property
     def _resources(self) -> ProcessResources:
-        """This process's tools: a fork does not inherit them."""
+        """Resources of the current process; a fork gets its own."""
         pid = os.getpid()
         resources = self._resources_by_pid.get(pid)
         if resources is None:
@@ -291,7 +292,7 @@ class Engine:
 
 
 def _check_items(items: object) -> None:
-    """A single item where many are wanted would be taken for the items it consists of."""
+    """Refuse a single item, whose elements would otherwise be read as items."""
     single = isinstance(items, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)) or hasattr(items, "read")
     numbers = isinstance(items, np.ndarray) and items.ndim == 1 and items.dtype.kind in "iuf"
     if single or numbers or not isinstance(items, Iterable):

@@ -1,4 +1,4 @@
-"""What a job will take, told before its first call: from headers, digests and the cache."""
+"""Estimate a job before its first call, from headers, digests and the cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 #: Body of a call with ``payload="json"``: 198 450 numbers of 7 to 10 characters (measured).
 _JSON_BYTES = 1_800_000
 
-#: Bytes of a digest that are kept: enough for no two of 10^12 items to agree by chance.
+#: Bytes kept of a digest: no two of 10^12 items collide by chance.
 _DIGEST_BYTES = 16
 
 _MAX_LISTED = 3
@@ -42,21 +42,21 @@ _MAX_LISTED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a job will take, as far as headers, digests and the cache tell.
+    """Estimated calls, data and time of a job, from headers, digests and the cache.
 
-    ``str`` of it is a table.
+    ``print`` shows it as a table.
 
     Attributes
     ----------
     items : int
-        All of them.
+        Number of items.
     missing : int
-        Items that are ``None``, NaN or the like.
+        Items that are ``None``, NaN or another missing value.
     unreadable : dict of int to ItemError
-        By position, the error of each item that would fail before any call: not to be read, or of a length for which
-        the policy is ``"error"``.
+        By position, the error of each item that would fail before any call: unreadable, or of a length for which the
+        policy is ``"error"``.
     skipped : int
-        Items that are not sent, because of their length.
+        Items that are not sent because of their length.
     padded : int
         Items that are lengthened.
     chunked : int
@@ -64,19 +64,19 @@ class Estimate:
     asynch : int
         Items that go to the AsynchAPI.
     distinct : int
-        Different items among those to be sent.
+        Distinct items among those to be sent.
     cached : int
-        Distinct items whose answer is in the cache, or whose upload can be asked for its result.
+        Distinct items whose answer is in the cache, or whose earlier upload can be resumed.
     undecoded : int
-        Distinct items that would have to be decoded to tell whether they are cached; counted as billable.
+        Distinct items counted as billable, because only decoding could tell whether they are cached.
     calls : int
-        Calls to be paid, uploads included, if none has to be repeated.
+        Billable calls, including uploads, without retries.
     audio_seconds : float
-        Seconds of audio to be paid, as ``max_audio_seconds`` counts them.
+        Billable seconds of audio, counted as for ``max_audio_seconds``.
     bytes : int
         Bytes to be sent.
     seconds : float
-        What the account's limits allow at best.
+        Shortest time that the account's rate limits allow.
     """
 
     items: int
@@ -124,7 +124,7 @@ class Estimate:
 
 
 class _Call(NamedTuple):
-    """A call that an item needs: what tells it from others, the seconds that are paid, the bytes that are sent."""
+    """A call that an item needs: its API and digest, the billable seconds, the bytes to send."""
 
     api: str
     digest: str
@@ -133,7 +133,7 @@ class _Call(NamedTuple):
 
 
 class _CallPlan(NamedTuple):
-    """What an item needs; `sure` if its calls are exactly those that the job makes."""
+    """Calls that an item needs; `exact` if the job makes exactly these."""
 
     calls: tuple[_Call, ...] = ()
     padded: bool = False
@@ -141,7 +141,7 @@ class _CallPlan(NamedTuple):
 
 
 def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
-    """Tell what a job will take, without a call."""
+    """Estimate a job without calling the service."""
     settings = resources.settings
     plan_calls = _CallPlanner(settings, resources)
     counts: Counter[str] = Counter()
@@ -202,11 +202,11 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
 
 
 class _CallPlanner:
-    """Tells what a clip needs.
+    """Plan the calls that a clip needs.
 
-    Where the samples are in memory (a waveform, a small WAV file that the service takes as it is), the audio is
-    prepared as the job would prepare it, so the calls are known exactly. They are, too, for a file that was sent
-    before. Otherwise they come from the header, and the bytes of the file stand for the item.
+    If the samples are in memory (a waveform, or a small WAV file that is sent unchanged), the audio is prepared as in
+    the job, so the calls are exact. They are also exact for a file that was sent before. Otherwise they are derived
+    from the header, and the bytes of the file identify the item.
     """
 
     def __init__(self, settings: Settings, resources: ProcessResources) -> None:
@@ -230,7 +230,7 @@ class _CallPlanner:
         known = self._cache.recipe(key) if key is not None and self._cache is not None else None
         if known is not None:
             return self._by_recipe(Recipe.from_value(known))
-        # A recipe's key is of the file's bytes, and stands for them as well as their digest.
+        # A recipe's key depends on the file's bytes, so it identifies them as well as their digest does.
         return self._by_header(route, clip.rate, key or _digest(clip))
 
     def _by_recipe(self, recipe: Recipe) -> _CallPlan:
@@ -248,7 +248,7 @@ class _CallPlanner:
         return _CallPlan(tuple(calls), route.padded)
 
     def _by_segments(self, clip: Clip, item: Segmented) -> _CallPlan:
-        """Cut them out as the job would; those that cannot be are no calls."""
+        """Cut out the segments as the job does; invalid segments need no call."""
         plans = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
         return _CallPlan(tuple(call for plan in plans for call in plan.calls), any(plan.padded for plan in plans))
 
@@ -278,7 +278,7 @@ def _is_answered(resources: ProcessResources, call: _Call) -> bool:
 
 
 def _windows(settings: Settings) -> Sequence[Window]:
-    """Windows of the settings; as asking the service would be a call, else those of the documented standard policy."""
+    """Windows of the settings, else of the documented standard policy: asking the service would be a call."""
     if settings.limits is None:
         return ()
     return Policy.from_limits(settings.limits if isinstance(settings.limits, RateLimits) else RateLimits()).windows

@@ -1,4 +1,4 @@
-"""When the program ends: calls under way are paid, so their answers are waited for and kept."""
+"""At exit, wait for the answers to calls in flight and store them, since they may be billed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from valence_integrations.engine._job import Job
 
 __all__ = ["INTERRUPT_SECONDS", "drain_at_exit", "forget"]
 
-#: Seconds that an interrupted job waits for the answers to calls that are paid already.
+#: Seconds that an interrupted job waits for the answers to calls in flight.
 INTERRUPT_SECONDS = 1.5
 
-#: Jobs of each process that may have calls under way.
+#: Jobs that may have calls in flight, by process id.
 _jobs: dict[int, weakref.WeakSet[Job]] = {}
 
 
 def drain_at_exit(job: Job) -> None:
-    """Keep the answers to a job's calls if the program ends before the job does."""
+    """Register a job whose answers are stored if the program ends first."""
     _jobs.setdefault(os.getpid(), weakref.WeakSet()).add(job)
 
 
 def forget(job: Job) -> None:
-    """Leave a job to whoever drains it."""
+    """Unregister a job that is drained by its caller."""
     _jobs.setdefault(os.getpid(), weakref.WeakSet()).discard(job)
 
 
@@ -37,6 +37,7 @@ def _drain_all() -> None:
         job.drain(max(deadline - time.monotonic(), 0.0))
 
 
-# At exit, what was registered last is called first: after the first finalizer, so before those that close the cache.
+# atexit calls the last registered function first. Registering after the first weakref.finalize makes this run before
+# the finalizers that close the cache.
 weakref.finalize(_drain_all, int)
 atexit.register(_drain_all)

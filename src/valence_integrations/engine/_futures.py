@@ -1,4 +1,4 @@
-"""Futures: what is done when they are done."""
+"""Helpers for futures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def complete(future: Future[T], work: Callable[[], T]) -> None:
-    """Give a future its result, or the reason why there is none."""
+    """Set the result of `work` on a future, or the exception that it raises."""
     try:
         future.set_result(work())
     except BaseException as error:
@@ -21,9 +21,9 @@ def complete(future: Future[T], work: Callable[[], T]) -> None:
 
 
 def when_all(futures: list[Future[Any]], then: Callable[[], None]) -> None:
-    """Call `then` once, when each of the futures is done; afterwards the list is empty.
+    """Call `then` once all futures are done, then empty the list.
 
-    A future keeps its callbacks, and they this list: the circle would keep audio until it is collected.
+    A future references its callbacks, and they reference this list. The reference cycle would keep audio in memory.
     """
     left = len(futures)
     lock = threading.Lock()

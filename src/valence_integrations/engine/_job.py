@@ -1,4 +1,4 @@
-"""One job: the way of each item from its audio to its prediction, on the threads of one process."""
+"""One job: process each item from audio to prediction on the threads of one process."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from valence_integrations.results import EmotionPrediction, EmotionSegment
 
 __all__ = ["Job", "PredictionFuture"]
 
-#: On Windows, only a wait that ends lets Ctrl-C through.
+#: On Windows, Ctrl-C is handled only after a wait ends.
 _POLL_SECONDS = 1.0
 
-#: An item that takes longer to read and prepare keeps a thread from its calls, which take 100 ms or more: over 3 %.
+#: If reading and preparing an item takes longer, more threads start. Calls take 100 ms or more: this is at most 3 %.
 _SLOW_SECONDS = 0.003
 
 PredictionFuture: TypeAlias = "Future[EmotionPrediction]"
@@ -41,7 +41,7 @@ PredictionFuture: TypeAlias = "Future[EmotionPrediction]"
 class Job:
     """Items that are annotated together.
 
-    No thread waits for anything but its own call: what depends on another's result is a callback.
+    A thread waits only for its own call. Work that depends on another result runs as a callback.
     """
 
     def __init__(self, resources: ProcessResources) -> None:
@@ -53,8 +53,8 @@ class Job:
         self._job_error: Future[None] = Future()
 
     def submit(self, item: object) -> PredictionFuture:
-        """Start on an item. Item errors are in the prediction; an exception of the future is a fault of ours."""
-        # A file object may be closed, or read on, before a thread comes to it.
+        """Start an item. Item errors are set on the prediction; an exception of the future is a bug of this library."""
+        # A file object may be closed or read further before a thread starts on it.
         if hasattr(item, "read"):
             item = self._open_now(item)
         elif isinstance(item, Segmented) and hasattr(item.audio, "read"):
@@ -67,7 +67,7 @@ class Job:
         Raises
         ------
         JobError
-            As soon as the job cannot go on, unless the item is done.
+            As soon as the job fails, unless the item is done.
         """
         waited: list[Future[Any]] = [future, self._job_error]
         while not any(each.done() for each in waited):
@@ -77,14 +77,14 @@ class Job:
         return future.result()
 
     def stop(self) -> None:
-        """Start nothing more."""
+        """Start no further calls."""
         self._stopped.set()
 
     def drain(self, seconds: float) -> int:
-        """Wait until the calls under way are answered and kept, since they are paid; return how many are left."""
+        """Wait until the answers to calls in flight, which may be billed, are stored; return how many calls remain."""
         return self._calls.answers.drain(seconds)
 
-    # Scheduling: every step of an item runs on the pool, and ends its future whatever happens.
+    # Scheduling: each step runs on the pool, and completes or cancels the future on every error.
 
     def _start(self, item: object, priority: Priority) -> PredictionFuture:
         future: PredictionFuture = Future()
@@ -96,14 +96,14 @@ class Job:
     def _run_step(
         self, future: PredictionFuture, name: str | None, step: Callable[[], None], *, paid: bool = False
     ) -> None:
-        """Do a step of an item; an item error ends the item, and a job error the job."""
+        """Run a step of an item; an item error ends the item, a job error ends the job."""
         try:
             if self._stopped.is_set() and not paid:
                 raise StoppedError
             step()
         except errors.ItemError as error:
             self._resources.stats.add(failures=1)
-            # A copy: without the traceback, whose frames hold audio, and with this item's name.
+            # A copy, with this item's name and without the traceback, whose frames reference audio.
             own = copy.copy(error)
             future.set_result(EmotionPrediction(model=self._settings.model, error=own.named(name) if name else own))
         except errors.JobError as error:
@@ -120,7 +120,7 @@ class Job:
             if not self._job_error.done():
                 self._job_error.set_exception(copy.copy(error))
 
-    # The way of one item.
+    # Annotating one item.
 
     def _open_now(self, item: object) -> object:
         try:
@@ -142,7 +142,7 @@ class Job:
             self._run_step(future, clip.name, lambda: self._annotate_clip(clip, begin_time, future))
 
     def _annotate_segments(self, clip: Clip, item: Segmented, future: PredictionFuture) -> None:
-        """Annotate each segment as an item of its own."""
+        """Annotate each segment as a separate item."""
         times, cut, duration = excerpts(item, clip)
         if not cut:
             future.set_result(EmotionPrediction(duration=duration, model=self._settings.model))
@@ -172,7 +172,7 @@ class Job:
         self._send(clip, route, parts, key, future)
 
     def _cached_prediction(self, key: str | None) -> EmotionPrediction | None:
-        """Prediction for a file that was sent before, if all its answers are in the cache: it is not even decoded."""
+        """Prediction for a file that was sent before, without decoding it; None unless all its answers are cached."""
         recipe = None if key is None else self._calls.recipe(key)
         if recipe is None:
             return None
@@ -207,7 +207,7 @@ class Job:
         parts: Sequence[Part],
         future: PredictionFuture,
     ) -> None:
-        """Make the prediction as soon as every answer is there."""
+        """Set the prediction once all answers are available."""
         times = [(part.start, part.end) for part in parts]
 
         def finish() -> None:

@@ -1,4 +1,4 @@
-"""A bounded pool of daemon threads: unlike an executor's, they do not keep an interrupted program from ending."""
+"""A bounded pool of daemon threads, which do not block the exit of an interrupted program as an executor's do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """What is done first: what is begun is finished before more is begun."""
+    """Priority of work: calls of started items run before new items."""
 
     CALL = 0
     ITEM = 1
@@ -18,7 +18,7 @@ class Priority(IntEnum):
 
 
 class Pool:
-    """Runs callables that handle their own errors."""
+    """Run callables that handle their own errors."""
 
     def __init__(self, size: int) -> None:
         self._work: queue.PriorityQueue[tuple[Priority, int, Callable[[], None] | None]] = queue.PriorityQueue()
@@ -33,12 +33,12 @@ class Pool:
         self._start_threads()
 
     def grow(self, size: int) -> None:
-        """Have at least `size` threads."""
+        """Allow at least `size` threads."""
         self._size = max(self._size, size)
         self._start_threads()
 
     def close(self) -> None:
-        """Let the threads end when nothing is left to do."""
+        """Let the threads end after all submitted work."""
         with self._lock:
             for _ in range(self._threads):
                 self._work.put((Priority.STOP, next(self._numbers), None))

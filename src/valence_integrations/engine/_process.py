@@ -1,4 +1,4 @@
-"""What an engine holds in one process and never carries to another: sockets, threads, locks, the cache's connection."""
+"""Resources that an engine holds in one process and never pickles: sockets, threads, locks, the cache connection."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Setti
 
 _log = logging.getLogger("valence_integrations")
 
-#: Threads beyond the calls under way, which read and prepare the next items, where that takes time.
+#: Extra threads that read and prepare the next items, if that is slow.
 _PREPARATION_THREADS = 3
 
-#: Failed calls in a row, over all items, after which the service is taken to be down.
+#: Consecutive failed calls, over all items, after which the service counts as down.
 _MAX_FAILURES = 20
 
-#: Connections kept open; more calls at once than this open connections of their own.
+#: Connections kept open; further simultaneous calls open temporary ones.
 _POOLED_CONNECTIONS = 64
 
 
 class ProcessResources:
-    """The tools of one engine in one process; with `cluster`, limits are those of a cluster."""
+    """Resources of one engine in one process; with `cluster`, rate limits are shared by the cluster."""
 
     def __init__(self, settings: Settings, stats: Stats, cluster: ClusterClient | None = None) -> None:
         self.settings = settings
@@ -47,7 +47,7 @@ class ProcessResources:
         self.asynch = AsynchClient(settings, self.transport)
         self.poller = Poller(self.asynch.poll)
         self.pool = Pool(DEFAULT_CONCURRENCY)
-        # Threads keep their pool alive, not the resources: without it, nobody has work for them.
+        # Threads reference the pool, not the resources, so the pool closes when the resources are collected.
         weakref.finalize(self, self.pool.close).atexit = False
         self._lock = threading.Lock()
         self._limiters: dict[str, Limiter] = {}
@@ -55,7 +55,7 @@ class ProcessResources:
 
     @cached_property
     def cache(self) -> ResultCache | ClusterCache | None:
-        """Answers that outlive a job; None if there are to be none."""
+        """Cache of answers, or None if disabled."""
         if self._cluster is not None:
             return self._cluster.cache(self.settings)
         directory: Path | None = cache_directory(self.settings)
@@ -63,9 +63,9 @@ class ProcessResources:
 
     @property
     def limiter(self) -> Limiter:
-        """Limiter of the account whose key is in use now: ``VALENCE_API_KEY`` may change between two calls.
+        """Limiter of the account whose key is in use now; ``VALENCE_API_KEY`` may change between two calls.
 
-        It is made at the account's first call, as it may have to ask the service for the account's policy.
+        It is created at the account's first call because it may request the account's policy.
 
         Raises
         ------
@@ -81,12 +81,12 @@ class ProcessResources:
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """Limits of the account; none are known before the first call."""
+        """Rate-limit windows of the account; empty before the first call."""
         limiter = self._current_limiter
         return () if limiter is None else limiter.windows
 
     def prepare_ahead(self) -> None:
-        """Have threads that prepare items while the others wait for answers."""
+        """Allow extra threads that prepare items while others wait for answers."""
         limiter = self._current_limiter
         concurrency = DEFAULT_CONCURRENCY if limiter is None else limiter.concurrency
         self.pool.grow(concurrency + _PREPARATION_THREADS)
@@ -97,7 +97,7 @@ class ProcessResources:
         Raises
         ------
         BudgetExceededError
-            If the budget does not allow it.
+            If it would exceed the budget.
         """
         settings, stats = self.settings, self.stats
         with self._lock:
@@ -115,16 +115,16 @@ class ProcessResources:
             stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
 
     def record_success(self) -> None:
-        """Say that a call was answered."""
+        """Record that a call was answered."""
         self._failures = 0
 
     def record_failure(self, error: Exception) -> None:
-        """Say that a call failed.
+        """Record that a call failed.
 
         Raises
         ------
         ServiceUnavailableError
-            If too many have failed in a row: then the service is down, not the item bad.
+            If too many calls in a row have failed, so the service is down.
         """
         if not is_outage(error):
             return
@@ -138,7 +138,7 @@ class ProcessResources:
             ) from None
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the pool, the connections and the cache."""
         self.pool.close()
         self.transport.close()
         if self.cache is not None:
@@ -163,7 +163,7 @@ class ProcessResources:
         return Ledger(ledger_path(state_directory(self.settings), self.settings.base_url, key))
 
     def _account_policy(self, key: str, ledger: Permits) -> Policy | None:
-        """Ask the service for the account's policy; None if it does not tell (a wrong key shows at the first call)."""
+        """Request the account's policy; None if unavailable (the first call reports a wrong key)."""
         try:
             status = rate_limit_status(self.transport, self.settings.base_url, key)
             policy = Policy.from_status(status, ledger.started, ledger.clock())

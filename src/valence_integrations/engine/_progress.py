@@ -1,4 +1,4 @@
-"""How far a job is: counted as its items are done, and shown."""
+"""Progress of a job: counters and a progress bar."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from valence_integrations.engine._stats import Stats
 
 __all__ = ["Progress"]
 
-#: Seconds between two lines in a log, and between two states of a bar.
+#: Seconds between two lines in a log, and between two updates of a bar.
 _LOG_SECONDS, _BAR_SECONDS = 30.0, 0.1
 
-#: How much an item counts less than the next one for the speed: it is that of the last hundred or so.
+#: Decay of the speed's moving average per item: it covers about the last hundred items.
 _DECAY = 0.99
 
-#: Seconds to wait for the threads that are about to report their last item.
+#: Seconds to wait until threads have reported their last item.
 _REPORT_SECONDS = 1.0
 
 _DAY = 86_400
@@ -32,25 +32,25 @@ _LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
 
 
 class Progress:
-    """Counts the items of a job as they are done, in whatever order and thread.
+    """Count the items of a job as they finish, in any order and thread.
 
     Parameters
     ----------
     total : int or None
-        Items, if it is known.
+        Number of items, if known.
     stats : Stats
         Counters of the engine.
     windows : callable
-        Gives the limits for the calls, as far as they are known.
+        Returns the known rate-limit windows.
     show : bool
-        Whether there is to be a bar, or, in a log, a line now and then.
+        Whether to show a bar or, in a log, a line every 30 s.
     clock : callable, optional
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Attributes
     ----------
     done, cached, failed : int
-        Items that are done; those of them that were not paid, and those that failed.
+        Items that are finished; of these, items from the cache and failed items.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class Progress:
 
     @property
     def speed(self) -> float | None:
-        """Items a second, over the last hundred or so; at the end, None: over all of them."""
+        """Items per second, over about the last hundred items; None when all are done."""
         return self._recent_items / self._recent_seconds if self._recent_seconds and self.done != self.total else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the job is done, by its speed or by the limits, whichever is longer.
+        """Estimated seconds until the job is done, by speed or by rate limits, whichever is longer.
 
-        Limits let a job begin faster than it can go on, so the speed alone would promise too much.
+        Rate limits let a job start faster than it can continue, so the speed alone is too optimistic.
         """
         if self.total is None or not self.done:
             return None
         items = self.total - self.done
-        # Until there is better knowledge, an item is a call.
+        # Start from one call per item.
         calls = math.ceil(items * (self._recent_calls + 1) / (self._recent_items + 1))
         windows = self._windows()
         return max(
@@ -104,25 +104,25 @@ class Progress:
         )
 
     def made(self, counter: str) -> int:
-        """Tell how much a counter of the engine has grown since the job began."""
+        """Return the increase of an engine counter since the job began."""
         return int(getattr(self._stats, counter) - self._initial[counter])
 
     def summary(self) -> str:
-        """All counts, in a line for the log."""
+        """Return all counts as one line for the log."""
         total = "" if self.total is None else f" of {self.total}"
         made = f"{self.made('calls')} calls, {self.made('retries')} retries, {self.made('rate_limited')} answers of 429"
         items = f"{self.done}{total} items done in {self.elapsed:.1f} s, {self.cached} cached, {self.failed} failed"
         return f"{items}; {made}"
 
     def interrupted(self, unanswered: int, *, kept: bool) -> str:
-        """Say how far an interrupted job is, and what becomes of that.
+        """Return the message for an interrupted job.
 
         Parameters
         ----------
         unanswered : int
-            Calls under way that were not waited for.
+            Calls in flight whose answers were not received.
         kept : bool
-            Whether answers outlive the job.
+            Whether answers are stored in the cache.
         """
         total = "" if self.total is None else f" of {self.total:,}"
         message = f"interrupted: {self.done:,}{total} items are done; "
@@ -132,19 +132,19 @@ class Progress:
         return f"{message}what is paid is in the cache{but}, so running the same again goes on from there."
 
     def watch(self, outcome: PredictionFuture) -> PredictionFuture:
-        """Count an item when it is done."""
+        """Count an item when its future is done."""
         with self._changed:
             self._open += 1
         outcome.add_done_callback(self._report)
         return outcome
 
     def finish(self) -> None:
-        """Wait until every item that is done is counted: a future tells those who wait for it first."""
+        """Wait until all finished items are counted: a future wakes its waiters before it runs callbacks."""
         with self._changed:
             self._changed.wait_for(lambda: not self._open, _REPORT_SECONDS)
 
     def close(self) -> None:
-        """Show nothing more."""
+        """Close the bar."""
         with self._changed:
             if self._bar is not None:
                 self._bar.close()
@@ -176,11 +176,11 @@ class Progress:
 
 
 def _bar(progress: Progress) -> Any:
-    """Make the bar that fits a terminal, a notebook or a log."""
+    """Create the bar for a terminal, a notebook or a log."""
     from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        """Shows what the job tells, where tqdm would guess."""
+        """Show speed and remaining time of the job instead of tqdm's own estimates."""
 
         monitor_interval = 0
 
@@ -211,12 +211,12 @@ def _format_time(seconds: float | None) -> str:
 
 
 def _is_log(stream: TextIO) -> bool:
-    """Whether what is written stays as it is: a file or a pipe, but no terminal and no notebook."""
+    """Whether a stream is a file or a pipe, not a terminal or notebook."""
     return not stream.isatty() and not type(stream).__module__.startswith("ipykernel")
 
 
 class _LineWriter:
-    """Makes each state of a bar a line of its own."""
+    """Write each update of a bar as a separate line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

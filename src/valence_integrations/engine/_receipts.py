@@ -1,4 +1,4 @@
-"""Upload receipts: the request ids of uploads whose result is not fetched yet, so that none is made twice."""
+"""Upload receipts: request ids of uploads whose result is not fetched yet, so that no upload is repeated."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["UploadReceipts"]
 
 
 class UploadReceipts:
-    """Receipts in the cache, by the digest of the WAV file that was uploaded.
+    """Receipts in the cache, by the digest of the uploaded WAV file.
 
     Parameters
     ----------
     cache : ResultCache or ClusterCache
-        Where they are kept.
+        Store of the receipts.
     settings : Settings
-        Whose service, and so whose receipts.
+        Settings that identify the service.
     clock : callable, optional
-        Seconds since the epoch.
+        Returns seconds since the epoch.
 
     Examples
     --------
@@ -44,14 +44,14 @@ class UploadReceipts:
         self._clock = clock
 
     def find(self, digest: str) -> str | None:
-        """Return the request id of an upload whose result the service still has; it forgets all after 24 hours."""
+        """Return the request id of an upload whose result the service still has; results expire after 24 hours."""
         receipt = self._cache.get(self._key(digest))
         if receipt is None or self._clock() - receipt["time"] > KEPT_SECONDS:
             return None
         return str(receipt["request_id"])
 
     def put(self, digest: str, request_id: str) -> None:
-        """Store the receipt of an upload that is complete."""
+        """Store the receipt of a completed upload."""
         self._cache.put(self._key(digest), {"request_id": request_id, "time": self._clock()})
 
     def forget(self, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""How a file was sent: with that, a file whose answers are kept need not be decoded again."""
+"""Recipes: how a file was sent, so that a file with cached answers is not decoded again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Recipe", "Sent", "file_digest", "recipe_key"]
 
 
 class Sent(NamedTuple):
-    """One call: the digest and the bytes of its WAV file, and the stretch that it stands for, in seconds."""
+    """One call: digest and size in bytes of its WAV file, start and end of its audio in seconds."""
 
     digest: str
     size: int
@@ -30,7 +30,7 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a file came to: the way that it took, its length in seconds, and what was sent."""
+    """How a file was sent: its route, its length in seconds, whether it was padded, and the calls."""
 
     source: str | None
     duration: float
@@ -39,23 +39,23 @@ class Recipe:
 
     @classmethod
     def from_route(cls, route: Route, parts: Sequence[Part]) -> Recipe:
-        """Recipe of an item for the DiscreteAPI."""
+        """Create the recipe of an item for the DiscreteAPI."""
         sent = tuple(Sent(part.digest, len(part.wav), part.start, part.end) for part in parts)
         return cls(route.source, route.duration, route.padded, sent)
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> Recipe:
-        """Recipe as it was kept."""
+        """Create a recipe from its cached value."""
         return cls(**{**value, "parts": tuple(Sent(*part) for part in value["parts"])})
 
     @property
     def api(self) -> str:
-        """Under which its answers are kept."""
+        """API name in the cache keys of its answers."""
         return "asynch" if self.source == "asynch" else "discrete"
 
 
 def recipe_key(clip: Clip, settings: Settings) -> str | None:
-    """Key of a clip's recipe; None if its audio is at hand without decoding, so that it needs none."""
+    """Key of a clip's recipe; None if the clip needs no recipe because its audio needs no decoding."""
     is_cut = clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
     if isinstance(clip.source, np.ndarray) or (clip.ready and not is_cut):
         return None

@@ -1,4 +1,4 @@
-"""One run through many items: predictions in order, progress and log lines, and an end that loses nothing paid."""
+"""Run through many items: yield predictions in order, show progress, write the log, keep paid answers at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from valence_integrations.results import EmotionPrediction
 
 __all__ = ["run"]
 
-#: The AsynchAPI takes no model; what it answers has the emotions of this one.
+#: The AsynchAPI takes no model parameter; its answers have the emotions of this model.
 _ASYNCH_MODEL = "4emotions"
 _NO_MODEL = (
     "The AsynchAPI takes no model: long items are not answered by {!r}, but by the account's own. "
@@ -37,22 +37,22 @@ def run(
     ahead: int,
     failed: dict[int, ValenceError],
 ) -> Iterator[EmotionPrediction]:
-    """Annotate items as they are asked for.
+    """Annotate items lazily.
 
     Parameters
     ----------
     resources : ProcessResources
-        Of the engine, in this process.
+        Resources of the engine in this process.
     items : iterator
-        Read `ahead` items ahead of the one that is waited for.
+        Read lazily, at most `ahead` items ahead of the awaited one.
     total : int or None
-        How many there are, if it is known.
+        Number of items, if known.
     progress : bool or Progress
-        Whether to show a bar; or one that several runs share.
+        Whether to show a bar, or a bar shared by several runs.
     ahead : int
-        Items begun ahead.
+        Items to start ahead of the awaited one.
     failed : dict
-        Gets the error of each failed item, by its position.
+        Filled with the error of each failed item, by position.
     """
     job = Job(resources)
     drain_at_exit(job)
@@ -87,7 +87,7 @@ def run(
         unanswered = _drain(job, INTERRUPT_SECONDS)
         message = tracker.interrupted(unanswered, kept=resources.cache is not None and resources.cache.is_persistent)
         _log.warning("job %d: %s", number, message)
-        # As its message, it is the last line that a person sees, and whoever catches it has it too.
+        # The message is the last line of the traceback, and available to code that catches the exception.
         raise KeyboardInterrupt(message) from None
     except BaseException as error:
         _drain(job, resources.settings.timeout[1])
@@ -100,12 +100,12 @@ def run(
 
 
 def _drain(job: Job, seconds: float) -> int:
-    """Begin nothing more, and wait for what is paid; return the calls that were not waited for."""
+    """Stop the job and wait for calls in flight; return how many were not answered."""
     job.stop()
     forget(job)
     return job.drain(seconds)
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
-    """Type and message of an error; the message only of one of ours, which holds nothing that is secret."""
+    """Type and message of an error; only messages of this library are free of secrets."""
     return type(error).__name__, str(error) if isinstance(error, ValenceError) else "not an error of this library"

@@ -1,4 +1,4 @@
-"""Segmented audio: an item of which each segment is annotated by itself, from one decoding."""
+"""Segmented audio: annotate each segment of an item separately and decode the audio once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from valence_integrations.settings import ShortSegments, check_choice
 
 __all__ = ["Excerpts", "Segmented", "combine_segments", "excerpts"]
 
-#: Seconds by which a segment may reach out of the audio: tools round, and see their last window filled up.
+#: Seconds by which a segment may exceed the audio: tools round times and pad their last window.
 _SLACK_SECONDS = 0.5
 
 _FORM = 'a segment is {"start", "end"} or {"timestamp": (start, end)}, in seconds'
@@ -28,29 +28,29 @@ _MAX_LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """An item of which each segment is annotated by itself, such as the turns of a call.
+    """Audio with segments to annotate separately, such as the turns of a call.
 
-    It is an item like any other, for `Engine.predict`, `predict_many` and `iter_predict`. Its prediction has these
-    segments, in this order and with these times, one emotion for each. The audio is decoded once.
+    Pass it as an item to `Engine.predict`, `predict_many` or `iter_predict`. Its prediction has the same segments, in
+    the same order and with the same times, with one emotion each. The audio is decoded once.
 
     Parameters
     ----------
     audio : object
-        Audio in any form that an item may have.
+        Audio in any form supported for an item.
     segments : sequence of dict
-        ``{"start", "end"}``, as diarizers and voice activity detectors give them, or ``{"timestamp": (start, end)}``,
-        as Whisper does, in seconds; other keys do not matter, and an end of None is that of the audio. Segments may
-        overlap and have any order. A dict of lists, ``{"start": [...], "end": [...]}``, is taken too. None, and no
-        segments, make the item a missing one.
+        ``{"start", "end"}``, as from diarizers and voice activity detectors, or ``{"timestamp": (start, end)}``, as
+        from Whisper, in seconds. Other keys are ignored. If end is None, the segment ends with the audio. Segments may
+        overlap and have any order. A dict of lists, ``{"start": [...], "end": [...]}``, is also accepted. With None or
+        no segments, the item counts as missing.
     short : {"pad", "widen"}, default="pad"
-        What to do with segments under 5.0 s: lengthen each by itself, as ``short_audio`` says, with silence by default;
-        or take in as much of its surroundings as is needed, where others may be speaking.
+        How to handle segments under 5.0 s: ``"pad"`` follows ``short_audio``, which adds silence by default;
+        ``"widen"`` includes as much of the surrounding audio as needed, which may contain other speakers.
 
     Notes
     -----
-    Everything else is as for an item of that length: a segment over 15 s goes the way of ``long_audio``, and has one
-    emotion all the same. One that cannot be (it ends before it begins, or lies outside of the audio by more than
-    0.5 s) or that fails has None for its emotion, and the prediction an error that names it; the others are annotated.
+    Each segment is processed like an item of its length. A segment over 15 s follows ``long_audio``, and still gets one
+    emotion. A segment that fails or is invalid (it ends before it starts, or exceeds the audio by more than 0.5 s) has
+    the emotion None, and the prediction has an error that names it. The other segments are annotated.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class Segmented:
 
 
 class Excerpts(NamedTuple):
-    """The segments of an item: their times as they were given, and what is sent for each, or why nothing can be."""
+    """Segments of an item: times as given, clips to send or errors, and the duration of the audio."""
 
     times: list[tuple[float, float]]
     audio: list[Clip | ItemError]
@@ -89,7 +89,7 @@ def excerpts(item: Segmented, clip: Clip) -> Excerpts:
     Raises
     ------
     AudioError
-        If the audio cannot be decoded, or the segments are no list.
+        If the audio cannot be decoded, or the segments are not a list.
     """
     segments = _as_list(item.segments)
     if not segments:
@@ -102,9 +102,9 @@ def excerpts(item: Segmented, clip: Clip) -> Excerpts:
 def combine_segments(
     times: Sequence[tuple[float, float]], predictions: Sequence[EmotionPrediction], duration: float, model: str
 ) -> EmotionPrediction:
-    """Make one prediction of those for the segments.
+    """Combine the predictions of the segments into one.
 
-    Its scores are the mean over the segments that have an answer, weighted by duration.
+    Scores are the duration-weighted mean over the segments that have an answer.
     """
     timeline = [
         EmotionSegment(*span, own.emotion, own.confidence, own.scores)
@@ -115,7 +115,7 @@ def combine_segments(
     sources = {own.source for own in answered}
     whole = EmotionPrediction.from_segments(
         heard,
-        # The way that is furthest from a single call: "asynch" says that audio was stored.
+        # "asynch" takes precedence: it tells that audio was stored at the vendor.
         source=next((source for source in ("asynch", "chunk", "discrete") if source in sources), None),
         duration=duration,
         padded=any(own.padded for own in answered),
@@ -174,7 +174,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:
-    """Frames of a segment, first and after the last, within the audio."""
+    """First frame of a segment and the frame after its last, clipped to the audio."""
     duration = frames / rate
     if end <= start:
         raise AudioError(f"it ends at {end:g} s, and begins at {start:g} s.")
@@ -190,7 +190,7 @@ def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]
 
 
 def _widen(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
-    """Take in the surroundings: first in front, where the service skips, then on both sides alike."""
+    """Extend a segment to the minimum: first at the start, which the service skips, then equally on both sides."""
     least = math.ceil(MIN_SECONDS * rate)
     missing = least - (last - first)
     if missing <= 0:

@@ -1,4 +1,4 @@
-"""Engines that callers in one process share, so that their connections and limits are the same."""
+"""Engines shared by callers in one process, with common connections and limits."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def shared_engine(settings: Settings) -> Engine:
 
 
 def close_shared(base_url: str) -> None:
-    """Close and forget the shared engines of one service, when it is gone for good."""
+    """Close and remove the shared engines of a service that has shut down."""
     for key in [key for key in _shared if key[0].base_url == base_url]:
         _shared.pop(key).close()
 
 
 def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:
-    """Return the settings that are not None, for callers that take an engine or settings.
+    """Return the settings that are not None, for callers that accept an engine or settings.
 
     Raises
     ------
     SettingsError
-        If there are both.
+        If both are given.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if given and engine is not None:

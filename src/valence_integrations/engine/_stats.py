@@ -1,4 +1,4 @@
-"""What an engine has done, counted."""
+"""Counters of an engine."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass, field, fields
 
 @dataclass
 class Stats:
-    """Counters of an engine, in this process; safe to read and to add to from any thread.
+    """Counters of an engine in one process; thread-safe.
 
     Attributes
     ----------
     calls : int
         Calls made to the service for predictions: discrete calls and uploads, retries included.
     retries : int
-        Calls that were made again.
+        Repeated calls.
     rate_limited : int
-        Answers of 429.
+        Responses with status 429.
     cache_hits : int
-        Answers that were already there.
+        Answers from the cache or from a call already in flight.
     failures : int
         Items that failed for good.
     possibly_double_billed : int
-        Failed calls that the service may have billed, and that were made again.
+        Failed calls that the service may have billed and that were repeated.
     bytes_sent : int
         Bytes in the bodies of the calls.
     audio_seconds : float
         Seconds of audio sent.
     seconds_waited : float
-        Seconds that calls waited for a permit, added up over all threads.
+        Seconds that calls waited for a permit, summed over all threads.
     """
 
     calls: int = 0
@@ -50,6 +50,6 @@ class Stats:
                 setattr(self, name, getattr(self, name) + count)
 
     def as_dict(self) -> dict[str, float]:
-        """All counters, at one moment."""
+        """Return a consistent snapshot of all counters."""
         with self._lock:
             return {spec.name: getattr(self, spec.name) for spec in fields(self) if not spec.name.startswith("_")}

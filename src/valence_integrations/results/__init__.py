@@ -1,4 +1,4 @@
-"""What comes back: predictions and their segments, and their export to other tools."""
+"""Predictions and their segments, and their export to other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions in the formats of other tools: a pandas table, Praat's TextGrid, RTTM."""
+"""Export predictions to pandas, Praat TextGrid and RTTM."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 __all__ = ["rttm", "textgrid", "to_frame"]
 
-#: A stretch of a tier: start and end in seconds, and its text.
+#: Interval of a tier: start and end in seconds, and its text.
 Interval = tuple[float, float, str]
 
 
 def to_frame(predictions: Iterable[tuple[str | os.PathLike[str], EmotionPrediction]]) -> pd.DataFrame:
-    """Return the segments of many items as one table that audformat and audinterface understand.
+    """Return the segments of many items as one table in the format of audformat and audinterface.
 
     Parameters
     ----------
     predictions : iterable of (str or path, EmotionPrediction)
-        Items by name, such as ``zip(paths, predictions)``.
+        Pairs of name and prediction, such as ``zip(paths, predictions)``.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each segment, with the columns ``emotion``, ``confidence`` and one for each emotion's score (NaN if
-        a segment has none); indexed by ``file``, ``start`` and ``end``, the times as timedeltas, as in
-        ``audformat.segmented_index``. An item without segments has one empty row for the whole of it, whose end is
-        NaT if its duration is not known.
+        One row per segment, with the columns ``emotion``, ``confidence`` and one score column per emotion (NaN if a
+        segment has no score for it). The index is ``file``, ``start`` and ``end``, with times as timedeltas, as in
+        ``audformat.segmented_index``. An item without segments has one empty row for the whole item, whose end is NaT
+        if its duration is unknown.
 
     Raises
     ------
     MissingDependencyError
-        Without pandas, which the extra ``report`` brings.
+        If pandas is not installed; the extra ``report`` includes it.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def to_frame(predictions: Iterable[tuple[str | os.PathLike[str], EmotionPredicti
 
 
 def textgrid(prediction: EmotionPrediction) -> str:
-    """Write a Praat TextGrid, in the long text format [Praat manual, "TextGrid file formats"]."""
+    """Format a prediction as a Praat TextGrid in the long text format [Praat manual, "TextGrid file formats"]."""
     ends = [segment.end for segment in prediction.segments]
     end = max([*ends, prediction.duration] if math.isfinite(prediction.duration) else ends, default=0.0)
     if end <= 0.0:
@@ -122,7 +122,7 @@ def _tier(name: str, intervals: list[Interval], end: float) -> Iterator[str]:
 
 
 def _fill_gaps(intervals: Iterable[Interval], end: float) -> Iterator[Interval]:
-    """Fill gaps with empty intervals, and let none begin before the one in front of it ends: Praat wants both."""
+    """Fill gaps with empty intervals and cut overlaps, as Praat requires."""
     reached = 0.0
     for start, stop, text in [*intervals, (end, end, "")]:
         start = max(start, reached)
@@ -138,7 +138,7 @@ def _quote(text: str) -> str:
 
 
 def rttm(prediction: EmotionPrediction, file: str | os.PathLike[str]) -> str:
-    """Write SPEAKER lines: type, file, channel, start, duration, -, -, name, confidence, -."""
+    """Format a prediction as SPEAKER lines: type, file, channel, start, duration, -, -, name, confidence, -."""
     name = _word(os.fsdecode(file).strip())
     if not name:
         raise ValueError("file must be the recording's name, and not empty: RTTM tells recordings apart by it.")

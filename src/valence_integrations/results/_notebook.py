@@ -1,4 +1,4 @@
-"""How a notebook shows a prediction."""
+"""HTML representation of a prediction in notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from valence_integrations._html.tag import Html, tag
 if TYPE_CHECKING:
     from valence_integrations.results import EmotionPrediction
 
-#: A strip in a notebook has at most so many pieces.
+#: Maximum number of pieces of a strip in a notebook.
 _MAX_PIECES = 120
 
 _FRAME = "max-width:42em;font-family:system-ui,sans-serif;line-height:1.4;margin:.4em 0"

@@ -1,4 +1,4 @@
-"""Predictions drawn with matplotlib."""
+"""Plot predictions with matplotlib."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from valence_integrations.results import EmotionPrediction
 
-#: A waveform is drawn as the lowest and highest sample of so many stretches: more than a figure has pixels.
+#: Number of stretches whose lowest and highest samples draw a waveform: more than a figure has pixels.
 _STRETCHES = 2000
 
 
 def plot(prediction: EmotionPrediction, audio: object, ax: Axes | None) -> Axes:
-    """Draw scores as bars; several segments, or segments over their audio, as a timeline."""
+    """Plot scores as bars, or a timeline if there are several segments or audio is given."""
     if prediction.error is not None:
         raise prediction.error
     clip = open_clip(audio) if audio is not None else None
@@ -57,7 +57,7 @@ def _draw_scores(prediction: EmotionPrediction, ax: Axes) -> None:
 
 
 def _draw_timeline(prediction: EmotionPrediction, clip: Clip | None, ax: Axes) -> None:
-    """Each segment a box: as high as its confidence, or behind the waveform as high as the picture."""
+    """Draw each segment as a box: as high as its confidence, or full height behind the waveform."""
     named: set[str] = set()
     for segment in prediction.segments:
         label = segment.emotion or NO_EMOTION
@@ -91,7 +91,7 @@ def _draw_timeline(prediction: EmotionPrediction, clip: Clip | None, ax: Axes) -
 
 
 def _envelope(clip: Clip) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Time, lowest and highest sample of each stretch; the loudest sample of all is 1."""
+    """Return time, lowest and highest sample of each stretch, normalized to a peak of 1."""
     pcm = clip.pcm()
     edges = np.linspace(0, len(pcm), min(_STRETCHES, len(pcm)) + 1).astype(int)[:-1]
     lowest, highest = (pick.reduceat(pcm, edges).astype(np.float64) for pick in (np.minimum, np.maximum))

@@ -1,4 +1,4 @@
-"""What comes back: predictions, and their segments."""
+"""Predictions and their segments."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["EmotionPrediction", "EmotionSegment"]
 
 @dataclass(frozen=True)
 class EmotionSegment:
-    """The emotion of one stretch of an item.
+    """Emotion of one segment of an item.
 
     Attributes
     ----------
     start, end : float
         Seconds from the start of the item.
     emotion : str or None
-        The largest emotion, or None if it is under ``min_confidence``.
+        The emotion with the highest score; None if its confidence is under ``min_confidence``.
     confidence : float
         The service's confidence in that emotion, 0 to 1.
     scores : dict of str to float
-        Confidence of each emotion; they need not sum to 1.
+        Confidence of each emotion; scores need not sum to 1.
     """
 
     start: float
@@ -42,32 +42,33 @@ class EmotionSegment:
 
 @dataclass(frozen=True)
 class EmotionPrediction:
-    """The emotion of one item.
+    """Emotion of one item.
 
     Attributes
     ----------
     emotion : str or None
-        The item's emotion; None for a missing, skipped or failed item, and for one under ``min_confidence``.
+        The item's emotion; None for a missing, skipped or failed item, or if the confidence is under
+        ``min_confidence``.
     confidence : float
-        The service's confidence in that emotion, 0 to 1; NaN if there is none.
+        The service's confidence in that emotion, 0 to 1; NaN if there is no answer.
     scores : dict of str to float
-        Confidence of each emotion; they need not sum to 1. Over several segments: the mean, weighted by duration.
+        Confidence of each emotion; scores need not sum to 1. For several segments, the duration-weighted mean.
     segments : tuple of EmotionSegment
         The timeline; one segment for a single call.
     source : {"discrete", "chunk", "asynch"} or None
-        The way the item took; None if it was not sent.
+        How the item was sent; None if it was not sent.
     duration : float
-        Seconds of audio in the item itself, without padding; NaN if unknown.
+        Seconds of audio in the item, without padding; NaN if unknown.
     padded : bool
-        Whether the item was shorter than the API accepts, and was lengthened.
+        Whether the item was shorter than the API accepts and was padded.
     cached : bool
-        Whether the answer was already there, so that nothing was paid.
+        Whether no call was billed for the item, because the answer was already available.
     request_id : str or None
-        The service's id of the call; of the last one, if there were several.
+        The service's id of the call; of the last call if there were several.
     model : str or None
-        The model asked for; the AsynchAPI takes none.
+        The requested model; the AsynchAPI takes no model parameter.
     error : ValenceError or None
-        Why there is no emotion, for a failed item.
+        The error of a failed item.
 
     Examples
     --------
@@ -91,9 +92,9 @@ class EmotionPrediction:
 
     @classmethod
     def from_segments(cls, segments: Sequence[EmotionSegment], **fields: Any) -> EmotionPrediction:
-        """Sum segments up: scores are their mean weighted by duration, the emotion is the largest.
+        """Combine segments: scores are their duration-weighted mean, the emotion is the one with the highest score.
 
-        One segment is taken as it is, so that the service's own choice of emotion stays.
+        A single segment is used unchanged, which keeps the service's own choice of emotion.
         """
         segments = tuple(segments)
         if len(segments) == 1:
@@ -105,7 +106,7 @@ class EmotionPrediction:
         return cls(emotion, confidence, scores, segments, **fields)
 
     def with_min_confidence(self, min_confidence: float | None) -> EmotionPrediction:
-        """Turn emotions under `min_confidence` into None; scores and confidences stay."""
+        """Replace emotions under `min_confidence` by None; keep scores and confidences."""
         if min_confidence is None:
             return self
         segments = tuple(
@@ -116,14 +117,14 @@ class EmotionPrediction:
         return replace(self, emotion=emotion, segments=segments)
 
     def plot(self, audio: object = None, ax: Axes | None = None) -> Axes:
-        """Draw it: a bar for each score, or the timeline of an item with several segments.
+        """Plot the scores as bars, or several segments as a timeline.
 
         Parameters
         ----------
         audio : object, optional
-            The item's audio, in any form that an item may have: the timeline is drawn over its waveform.
+            The item's audio, in any form supported for an item. The timeline is drawn over its waveform.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; by default a new figure.
+            Axes to draw on; by default those of a new figure.
 
         Returns
         -------
@@ -132,11 +133,11 @@ class EmotionPrediction:
         Raises
         ------
         MissingDependencyError
-            Without matplotlib, which the extra ``report`` brings.
+            If matplotlib is not installed; the extra ``report`` includes it.
         UnreadableAudioError
             If the audio cannot be read.
         ValenceError
-            Its own error, if the item failed.
+            The item's own error, if the item failed.
 
         Examples
         --------
@@ -150,17 +151,17 @@ class EmotionPrediction:
         return _plot.plot(self, audio, ax)
 
     def to_frame(self, file: str | os.PathLike[str] = "") -> pd.DataFrame:
-        """Return its segments as a table that audformat and audinterface understand.
+        """Return the segments as a table in the format of audformat and audinterface.
 
         Parameters
         ----------
         file : str or path, optional
-            What the item is called.
+            Name of the item.
 
         Returns
         -------
         pandas.DataFrame
-            As that of `to_frame` in `valence_integrations.results`, for one item.
+            Same format as `valence_integrations.results.to_frame`, for one item.
 
         Examples
         --------
@@ -175,14 +176,14 @@ class EmotionPrediction:
         return _export.to_frame([(file, self)])
 
     def to_textgrid(self) -> str:
-        """Return its segments as a Praat TextGrid: the tiers ``emotion`` and ``confidence``.
+        """Return the segments as a Praat TextGrid with the tiers ``emotion`` and ``confidence``.
 
-        What is between segments, and a segment without an emotion, is an empty interval. Save it as UTF-8.
+        Gaps and segments without an emotion are empty intervals. Save the text as UTF-8.
 
         Returns
         -------
         str
-            In Praat's long text format.
+            TextGrid in Praat's long text format.
 
         Raises
         ------
@@ -201,15 +202,15 @@ class EmotionPrediction:
         return _export.textgrid(self)
 
     def to_rttm(self, file: str | os.PathLike[str]) -> str:
-        """Return its segments as RTTM, as diarization tools read it [NIST RT-09].
+        """Return the segments as RTTM, the format of diarization tools [NIST RT-09].
 
-        Each segment is a ``SPEAKER`` line with the emotion where the speaker's name is, and its confidence in the
-        field for that; a segment without an emotion has none. White space in names becomes ``_``.
+        Each segment is a ``SPEAKER`` line with the emotion in place of the speaker's name, and its confidence. Segments
+        without an emotion are omitted. White space in names becomes ``_``.
 
         Parameters
         ----------
         file : str or path
-            The recording's name in the RTTM file; by custom without folders and suffix.
+            The recording's name in the RTTM file, by convention without folders and suffix.
 
         Raises
         ------
@@ -233,7 +234,7 @@ class EmotionPrediction:
 
 
 def _weighted_mean(segments: Sequence[EmotionSegment]) -> dict[str, float]:
-    """Mean score of each emotion; one that a segment does not name counts as 0 there."""
+    """Duration-weighted mean score of each emotion; an emotion missing from a segment counts as 0."""
     weights = [max(segment.end - segment.start, 0.0) for segment in segments]
     total = sum(weights)
     if total <= 0.0:
