@@ -1,4 +1,4 @@
-"""The office of a cluster and the ways to it, over a wire of this process: an event loop in a thread."""
+"""Server and client of a cluster, connected in this process through an event loop in a thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from valence_integrations.sandbox import Policy, Sandbox
 
 
 class Wire:
-    """Asks an office in its event loop, and counts what is asked."""
+    """Call a server in its event loop and record the calls."""
 
     def __init__(self, server: ClusterServer) -> None:
         self.server = server
@@ -60,7 +60,7 @@ def open_wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Wire]]:
     yield open_
     for wire in opened:
         wire.close()
-    # Those that renew what was held notice that the wire is cut, and log it: not into another test.
+    # Renewal threads log that the connection is closed; wait for them, so that they do not log during another test.
     for thread in threading.enumerate():
         if thread.name == "valence-leases":
             thread.join(10)
@@ -74,7 +74,7 @@ def most_within(times: list[float], seconds: float) -> int:
     return max(sum(start <= time < start + seconds for time in times) for start in times)
 
 
-def test_engines_on_several_machines_keep_the_limits_together(open_wire: Callable[..., Wire], tmp_path: Path) -> None:
+def test_engines_on_several_machines_share_the_limits(open_wire: Callable[..., Wire], tmp_path: Path) -> None:
     with Sandbox(latency=0.05, policy=Policy(requests_per_second=20, max_concurrent_requests=4)) as sandbox:
         wire = open_wire(settings_for(sandbox))
         engines = [
@@ -100,9 +100,7 @@ def test_engines_on_several_machines_keep_the_limits_together(open_wire: Callabl
             engine.close()
 
 
-def test_permits_come_in_small_batches_and_unused_ones_go_back(
-    open_wire: Callable[..., Wire], sandbox: Sandbox
-) -> None:
+def test_permits_are_prefetched_and_unused_ones_given_back(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     waiting = 3
     ledger = ClusterClient(wire.ask, wire.tell, shares_answers=False).ledger(lambda: waiting)
@@ -118,7 +116,7 @@ def test_permits_come_in_small_batches_and_unused_ones_go_back(
     assert wire.ask("started", 60.0) == 1
 
 
-def test_what_is_kept_for_too_long_is_not_used(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+def test_stale_prefetched_permit_is_not_used(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     ledger = ClusterClient(wire.ask, wire.tell, shares_answers=False).ledger(lambda: 2)
     window = (Window(8, 60.0),)
@@ -129,14 +127,14 @@ def test_what_is_kept_for_too_long_is_not_used(open_wire: Callable[..., Wire], s
     assert wire.ask("started", 60.0) == 3
 
 
-def test_who_is_late_makes_all_the_others_wait_longer(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+def test_longest_requested_window_applies_to_all(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     wire.ask("take", (Window(1, 0.9),), 10, 1)
     granted, now = wire.ask("take", (Window(1, 0.5),), 10, 1)
     assert granted[0][1] - now > 0.3
 
 
-def test_clocks_need_not_agree(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+def test_client_and_server_clocks_may_differ(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     wire.server._ledger.clock = lambda: time.monotonic() + 5_000.0
     ledger = ClusterClient(wire.ask, wire.tell, shares_answers=False).ledger(lambda: 1)
@@ -145,7 +143,7 @@ def test_clocks_need_not_agree(open_wire: Callable[..., Wire], sandbox: Sandbox)
     assert 0.2 < start - ledger.clock() <= 0.31
 
 
-def test_a_new_office_goes_on_where_the_old_one_was(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+def test_new_server_continues_from_the_files(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     settings = settings_for(sandbox)
     ledger = ClusterClient((old := open_wire(settings)).ask, old.tell, shares_answers=False).ledger(lambda: 4)
     ledger.take((Window(4, 60.0),), 4, float)
@@ -155,7 +153,7 @@ def test_a_new_office_goes_on_where_the_old_one_was(open_wire: Callable[..., Wir
     assert new.ask("started", 60.0) == 4
 
 
-def test_shared_answers_are_paid_once(open_wire: Callable[..., Wire]) -> None:
+def test_shared_answers_need_one_call(open_wire: Callable[..., Wire]) -> None:
     with Sandbox(latency=0.1) as sandbox:
         settings = settings_for(sandbox)
         wire = open_wire(settings)
@@ -176,7 +174,7 @@ def test_shared_answers_are_paid_once(open_wire: Callable[..., Wire]) -> None:
             engine.close()
 
 
-def test_a_claim_is_renewed_as_long_as_the_call_lasts(
+def test_claim_is_renewed_during_the_call(
     open_wire: Callable[..., Wire], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("valence_integrations._cluster.client._RENEW_SECONDS", 0.05)
@@ -195,7 +193,7 @@ def test_a_claim_is_renewed_as_long_as_the_call_lasts(
     assert cache.recipe("file") == {"source": "chunk"}
 
 
-def test_a_wire_that_is_cut_ends_the_renewing(
+def test_closed_connection_ends_renewal(
     open_wire: Callable[..., Wire], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("valence_integrations._cluster.client._RENEW_SECONDS", 0.01)
@@ -208,7 +206,7 @@ def test_a_wire_that_is_cut_ends_the_renewing(
     assert remote._leases._thread is None
 
 
-def test_no_file_lies_on_a_network_file_system(
+def test_files_are_never_on_a_network_file_system(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(server, "network_filesystem", lambda _: "nfs4")
@@ -223,14 +221,14 @@ def test_no_file_lies_on_a_network_file_system(
     cache.close()
 
 
-def test_an_engine_of_a_cluster_stays_in_its_process(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+def test_engine_with_a_cluster_cannot_be_pickled(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     engine = Engine(settings_for(sandbox), cluster=ClusterClient(wire.ask, wire.tell, shares_answers=False))
     with pytest.raises(TypeError, match="stays in its process"):
         pickle.dumps(engine)
 
 
-def test_the_account_tells_neither_key_nor_host(sandbox: Sandbox) -> None:
+def test_account_name_reveals_neither_key_nor_host(sandbox: Sandbox) -> None:
     name = account_of(settings_for(sandbox))
     assert name.startswith("limits-")
     assert sandbox.api_key not in name

@@ -1,4 +1,4 @@
-"""Single flight, claims and receipts, without threads: what begins is completed by the test itself."""
+"""Single flight, claims and receipts, without threads: the test itself completes the calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAD: CachedAnswer = {"segments": [{"emotion": "sad"}], "request_id": "r1"}
 
 
 class Service:
-    """Begins what it is asked for, and completes it when the test says so."""
+    """Record the futures that are started; the test completes them."""
 
     def __init__(self) -> None:
         self.begun: list[Future[CachedAnswer]] = []
@@ -47,7 +47,7 @@ def answers_of(cache: ResultCache, stats: Stats) -> Answers:
     return Answers(cache, stats, wait=lambda seconds: True)
 
 
-def test_an_answer_on_its_way_is_begun_once(cache: ResultCache, stats: Stats, service: Service) -> None:
+def test_concurrent_requests_for_a_key_share_one_call(cache: ResultCache, stats: Stats, service: Service) -> None:
     answers = answers_of(cache, stats)
     first, second = answers.find("key", service), answers.find("key", service)
     assert (len(service.begun), first.done(), second.done()) == (1, False, False)
@@ -56,14 +56,16 @@ def test_an_answer_on_its_way_is_begun_once(cache: ResultCache, stats: Stats, se
     assert stats.cache_hits == 1
 
 
-def test_a_kept_answer_begins_nothing(cache: ResultCache, stats: Stats, service: Service) -> None:
+def test_cached_answer_makes_no_call(cache: ResultCache, stats: Stats, service: Service) -> None:
     answers = answers_of(cache, stats)
     answers.keep("key", SAD)
     assert answers.find("key", service).result() == {**SAD, "cached": True}
     assert (service.begun, stats.cache_hits) == ([], 1)
 
 
-def test_a_failure_reaches_all_who_wait_and_is_begun_anew(cache: ResultCache, stats: Stats, service: Service) -> None:
+def test_failure_reaches_all_waiters_and_the_next_request_retries(
+    cache: ResultCache, stats: Stats, service: Service
+) -> None:
     answers = answers_of(cache, stats)
     waiting = [answers.find("key", service), answers.find("key", service)]
     service.begun[0].set_exception(OSError("gone"))
@@ -74,14 +76,14 @@ def test_a_failure_reaches_all_who_wait_and_is_begun_anew(cache: ResultCache, st
     assert len(service.begun) == 2
 
 
-def test_what_fails_to_begin_is_the_answers_failure(cache: ResultCache, stats: Stats) -> None:
+def test_exception_in_begin_is_set_on_the_future(cache: ResultCache, stats: Stats) -> None:
     def begin(fresh: Future[CachedAnswer]) -> None:
         raise OSError("no thread")
 
     assert str(answers_of(cache, stats).find("key", begin).exception()) == "no thread"
 
 
-def test_the_answer_of_another_process_is_taken(tmp_path: Path, stats: Stats, service: Service) -> None:
+def test_answer_stored_by_another_process_is_used(tmp_path: Path, stats: Stats, service: Service) -> None:
     other, waits = ResultCache(tmp_path), []
     assert other.claim("key")
 
@@ -96,7 +98,7 @@ def test_the_answer_of_another_process_is_taken(tmp_path: Path, stats: Stats, se
     assert (len(waits), service.begun, stats.cache_hits) == (3, [], 1)
 
 
-def test_a_claim_given_up_by_another_process_is_taken_over(tmp_path: Path, stats: Stats, service: Service) -> None:
+def test_claim_released_by_another_process_is_acquired(tmp_path: Path, stats: Stats, service: Service) -> None:
     other = ResultCache(tmp_path)
     assert other.claim("key")
 
@@ -109,19 +111,19 @@ def test_a_claim_given_up_by_another_process_is_taken_over(tmp_path: Path, stats
     assert not other.claim("key")
 
 
-def test_a_stopped_job_waits_for_no_claim(cache: ResultCache, stats: Stats, service: Service) -> None:
+def test_stopped_job_does_not_wait_for_a_claim(cache: ResultCache, stats: Stats, service: Service) -> None:
     assert cache.claim("key")
     assert isinstance(answers_of(cache, stats).find("key", service).exception(), StoppedError)
     assert service.begun == []
 
 
-def test_what_is_begun_is_at_work_until_begin_returns(cache: ResultCache, stats: Stats) -> None:
+def test_drain_counts_a_call_until_begin_returns(cache: ResultCache, stats: Stats) -> None:
     answers, left = answers_of(cache, stats), []
     answers.find("key", lambda fresh: left.append(answers.drain(0.0)))
     assert (left, answers.drain(0.0)) == ([1], 0)
 
 
-def test_receipts_are_each_services_own_and_last_as_long_as_its_results(cache: ResultCache) -> None:
+def test_receipts_are_per_service_and_expire_with_its_results(cache: ResultCache) -> None:
     now = 1_000.0
     here = Settings(api_key="key", base_url="https://here.example")
     receipts = UploadReceipts(cache, here, clock=lambda: now)
@@ -134,7 +136,7 @@ def test_receipts_are_each_services_own_and_last_as_long_as_its_results(cache: R
     assert receipts.find("digest") is None
 
 
-def test_a_receipt_is_forgotten(cache: ResultCache) -> None:
+def test_forget_removes_a_receipt(cache: ResultCache) -> None:
     settings = Settings(api_key="key")
     receipts = UploadReceipts(cache, settings)
     receipts.put("digest", "r1")

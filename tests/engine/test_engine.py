@@ -51,7 +51,7 @@ def scores_alone(engine: Engine, items: list[bytes]) -> list[dict[str, float]]:
 
 
 class TestPredict:
-    def test_a_clip_in_range(self, sandbox: Sandbox, engine: Engine) -> None:
+    def test_clip_within_the_discrete_range(self, sandbox: Sandbox, engine: Engine) -> None:
         prediction = engine.predict(voice(6.0))
         assert (prediction.source, prediction.duration, prediction.padded) == ("discrete", 6.0, False)
         assert set(prediction.scores) == EMOTIONS
@@ -63,12 +63,12 @@ class TestPredict:
         assert prediction.request_id
         assert sandbox.calls == 1
 
-    def test_a_short_clip(self, engine: Engine) -> None:
+    def test_short_clip_is_padded(self, engine: Engine) -> None:
         prediction = engine.predict(voice(2.0))
         assert (prediction.source, prediction.duration, prediction.padded) == ("discrete", 2.0, True)
         assert prediction.segments[0].end == 2.0
 
-    def test_a_long_clip_by_asynch(self, sandbox: Sandbox, engine: Engine) -> None:
+    def test_long_clip_by_asynch(self, sandbox: Sandbox, engine: Engine) -> None:
         prediction = engine.predict(voice(32.0))
         assert (prediction.source, prediction.duration) == ("asynch", 32.0)
         assert [(s.start, s.end) for s in prediction.segments][-2:] == [(25.0, 30.0), (30.0, 32.0)]
@@ -79,7 +79,7 @@ class TestPredict:
             assert prediction.scores[emotion] == pytest.approx(mean)
         assert (sandbox.uploads, sandbox.calls) == (1, 0)
 
-    def test_a_long_clip_in_chunks(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_long_clip_in_chunks(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         prediction = make_engine(long_audio="chunk").predict(voice(40.0))
         assert (prediction.source, prediction.duration) == ("chunk", 40.0)
         assert (prediction.segments[0].start, prediction.segments[-1].end) == (0.0, 40.0)
@@ -87,18 +87,18 @@ class TestPredict:
         assert (sandbox.uploads, sandbox.calls) == (0, len(prediction.segments))
 
     @pytest.mark.parametrize("missing", [None, math.nan])
-    def test_a_missing_item(self, sandbox: Sandbox, engine: Engine, missing: object) -> None:
+    def test_missing_item_is_empty(self, sandbox: Sandbox, engine: Engine, missing: object) -> None:
         prediction = engine.predict(missing)
         assert (prediction.emotion, prediction.source, prediction.error) == (None, None, None)
         assert math.isnan(prediction.confidence)
         assert sandbox.calls == 0
 
-    def test_a_skipped_item(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_skipped_item_is_empty(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         prediction = make_engine(short_audio="skip").predict(voice(2.0))
         assert (prediction.emotion, prediction.source, prediction.duration) == (None, None, 2.0)
         assert sandbox.calls == 0
 
-    def test_a_bad_item_raises_its_error(self, engine: Engine) -> None:
+    def test_unreadable_item_raises_its_error(self, engine: Engine) -> None:
         with pytest.raises(errors.UnreadableAudioError, match=r"^nope\.wav: "):
             engine.predict("nope.wav")
 
@@ -106,14 +106,14 @@ class TestPredict:
         prediction = make_engine(min_confidence=1.0).predict(voice(6.0))
         assert (prediction.emotion, set(prediction.scores)) == (None, EMOTIONS)
 
-    def test_no_key(self, make_engine: MakeEngine, sandbox: Sandbox) -> None:
+    def test_missing_key_raises(self, make_engine: MakeEngine, sandbox: Sandbox) -> None:
         with pytest.raises(errors.MissingKeyError, match="VALENCE_API_KEY"):
             make_engine(api_key=None).predict(voice(6.0))
         assert sandbox.requests == []
 
 
 class TestPredictMany:
-    def test_every_row_gets_its_own_answer_in_order(self, make_engine: MakeEngine) -> None:
+    def test_predictions_are_in_input_order(self, make_engine: MakeEngine) -> None:
         items = voices(40)
         with Sandbox(latency=(0.0, 0.05)) as slow:
             predictions = make_engine(base_url=slow.url, concurrency=8).predict_many(items)
@@ -122,19 +122,19 @@ class TestPredictMany:
         assert len({tuple(p.scores.values()) for p in predictions}) == 40
 
     @pytest.mark.parametrize("concurrency", [1, 3])
-    def test_calls_under_way_are_capped(self, make_engine: MakeEngine, concurrency: int) -> None:
+    def test_concurrency_limits_simultaneous_calls(self, make_engine: MakeEngine, concurrency: int) -> None:
         with Sandbox(latency=0.05) as slow:
             make_engine(base_url=slow.url, concurrency=concurrency).predict_many(voices(12))
             assert slow.max_in_flight == concurrency
 
-    def test_the_accounts_policy_sets_the_cap(self, make_engine: MakeEngine) -> None:
+    def test_account_policy_sets_the_concurrency(self, make_engine: MakeEngine) -> None:
         with Sandbox(latency=0.05, policy=Policy(max_concurrent_requests=2)) as slow:
             engine = make_engine(base_url=slow.url)
             engine.predict_many(voices(8))
             assert slow.max_in_flight == 2
             assert engine.stats.rate_limited == 0
 
-    def test_calls_overlap(self, make_engine: MakeEngine) -> None:
+    def test_calls_run_concurrently(self, make_engine: MakeEngine) -> None:
         with Sandbox(latency=0.2) as slow:
             engine = make_engine(base_url=slow.url, concurrency=10)
             engine.predict_many(voices(20))
@@ -159,7 +159,7 @@ class TestPredictMany:
         assert "nope.wav" in str(predictions[1].error)
         assert math.isnan(predictions[1].confidence)
 
-    def test_under_raise_the_others_are_finished_and_kept(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_on_error_raise_finishes_and_keeps_the_other_items(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         items = [*voices(3), b"junk", *voices(6)[3:], b""]
         with pytest.raises(errors.BatchError) as caught:
             make_engine(cache=False).predict_many(items)
@@ -168,7 +168,7 @@ class TestPredictMany:
         assert caught.value.predictions[6].emotion in EMOTIONS
         assert sandbox.calls == 6
 
-    def test_the_same_audio_is_sent_once(self, sandbox: Sandbox, make_engine: MakeEngine, tmp_path: Path) -> None:
+    def test_same_audio_is_sent_once(self, sandbox: Sandbox, make_engine: MakeEngine, tmp_path: Path) -> None:
         one, other = voices(2)
         (tmp_path / "copy.wav").write_bytes(one)
         items = [one, other, one, str(tmp_path / "copy.wav"), io.BytesIO(one), other] * 5
@@ -179,18 +179,18 @@ class TestPredictMany:
             assert {tuple(p.scores.items()) for p in predictions[::6]} == {tuple(predictions[3].scores.items())}
             assert [p.cached for p in predictions].count(False) == 2
 
-    def test_the_same_long_audio_is_uploaded_once(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_same_long_audio_is_uploaded_once(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         first, second = make_engine(cache=False).predict_many([voice(20.0), voice(20.0)])
         assert sandbox.uploads == 1
         assert first.segments == second.segments
 
-    def test_without_a_cache_another_job_asks_again(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_without_a_cache_the_next_job_calls_again(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         engine = make_engine(cache=False)
         for calls in (1, 2):
             engine.predict(voice(6.0))
             assert sandbox.calls == calls
 
-    def test_with_a_cache_nothing_is_paid_twice(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_cached_answers_need_no_call_and_no_key(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         items = [*voices(3), voice(20.0)]
         first = make_engine().predict_many(items)
         again = make_engine(api_key=None).predict_many(items)
@@ -202,14 +202,14 @@ class TestPredictMany:
     @pytest.mark.parametrize(
         "other", [{"model": "7emotions"}, {"discrete_path": "/v1/discrete/emotion"}, {"payload": "json"}]
     )
-    def test_what_changes_the_answer_is_asked_anew(
+    def test_settings_that_change_the_answer_miss_the_cache(
         self, sandbox: Sandbox, make_engine: MakeEngine, other: dict[str, str]
     ) -> None:
         make_engine().predict(voice(6.0))
         assert not make_engine(**other).predict(voice(6.0)).cached
         assert sandbox.calls == 2
 
-    def test_several_long_items_are_under_way_together(self, make_engine: MakeEngine) -> None:
+    def test_long_items_are_processed_concurrently(self, make_engine: MakeEngine) -> None:
         with Sandbox(asynch_pickup=1.0, asynch_seconds_per_minute=0.0) as slow:
             begun = time.monotonic()
             predictions = make_engine(base_url=slow.url).predict_many(
@@ -221,18 +221,18 @@ class TestPredictMany:
     @pytest.mark.parametrize(
         "single", ["a.wav", Path("a.wav"), b"RIFF", {"bytes": b""}, io.BytesIO(), np.zeros(80_000), 5]
     )
-    def test_one_item_where_many_are_wanted(self, engine: Engine, single: object) -> None:
+    def test_single_item_raises_type_error(self, engine: Engine, single: object) -> None:
         with pytest.raises(TypeError, match=r"predict\(item\)"):
             engine.predict_many(single)  # type: ignore[arg-type]
 
     def test_no_items(self, engine: Engine) -> None:
         assert engine.predict_many([]) == []
 
-    def test_an_unknown_policy_for_errors(self, engine: Engine) -> None:
+    def test_unknown_on_error_raises(self, engine: Engine) -> None:
         with pytest.raises(errors.SettingsError, match="on_error"):
             engine.predict_many([], on_error="ignore")  # type: ignore[arg-type]
 
-    def test_files_that_are_closed_behind_the_iterator(self, engine: Engine, tmp_path: Path) -> None:
+    def test_file_closed_after_its_yield_is_still_read(self, engine: Engine, tmp_path: Path) -> None:
         def items() -> Iterator[io.BufferedReader]:
             for number, data in enumerate(voices(5)):
                 (tmp_path / f"{number}.wav").write_bytes(data)
@@ -249,7 +249,7 @@ class TestPredictMany:
 
 
 class SlowDecoder:
-    """As `datasets` gives it, over a slow disk."""
+    """Audio decoder as in `datasets`, on a slow disk."""
 
     def __init__(self, seed: int, decoded: list[float]) -> None:
         self._seed = seed
@@ -261,7 +261,7 @@ class SlowDecoder:
         return SimpleNamespace(data=voice(5.0, 8_000, self._seed), sample_rate=8_000)
 
 
-def test_slow_items_are_prepared_while_others_wait_for_answers() -> None:
+def test_slow_items_are_prepared_while_calls_are_in_flight() -> None:
     decoded: list[float] = []
     with Sandbox(latency=0.5) as sandbox, Engine(Settings(base_url=sandbox.url, api_key=sandbox.api_key)) as engine:
         engine.predict_many([SlowDecoder(seed, decoded) for seed in range(8)])
@@ -288,7 +288,7 @@ def test_threads_end_with_their_engine(sandbox: Sandbox) -> None:
 
 
 class TestMemory:
-    def test_only_a_window_of_audio_is_alive(self, engine: Engine) -> None:
+    def test_memory_holds_only_a_window_of_items(self, engine: Engine) -> None:
         base = voice(5.0, 8_000)
         alive: set[int] = set()
         most = 0
@@ -312,7 +312,7 @@ class TestMemory:
 
 
 class TestIterPredict:
-    def test_few_items_are_begun_ahead(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_iter_predict_reads_few_items_ahead(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         taken = count()
         seen = 0
 
@@ -331,7 +331,7 @@ class TestIterPredict:
         assert sandbox.calls <= 18
 
     @pytest.mark.parametrize("ahead", [1, 16])
-    def test_how_many_are_begun_ahead_can_be_said(self, make_engine: MakeEngine, ahead: int) -> None:
+    def test_ahead_sets_how_many_items_are_read_ahead(self, make_engine: MakeEngine, ahead: int) -> None:
         taken: list[bytes] = []
 
         def items() -> Iterator[bytes]:
@@ -342,7 +342,7 @@ class TestIterPredict:
         next(make_engine(concurrency=2).iter_predict(items(), on_error="null", ahead=ahead))
         assert len(taken) == 2 * ahead
 
-    def test_errors_come_at_the_end(self, engine: Engine) -> None:
+    def test_batch_error_is_raised_after_the_last_item(self, engine: Engine) -> None:
         stream = engine.iter_predict([b"junk", voice(6.0)])
         assert next(stream).error is not None
         assert next(stream).emotion in EMOTIONS
@@ -350,7 +350,7 @@ class TestIterPredict:
             next(stream)
         assert list(caught.value.errors) == [0]
 
-    def test_a_source_that_fails_keeps_what_is_done(self, sandbox: Sandbox, engine: Engine) -> None:
+    def test_failing_iterator_keeps_finished_answers(self, sandbox: Sandbox, engine: Engine) -> None:
         def items() -> Iterator[bytes]:
             yield from voices(3)
             raise RuntimeError("disk gone")
@@ -364,7 +364,7 @@ class TestIterPredict:
 
 class TestFailures:
     @pytest.mark.parametrize("fault", ["500", "502", "503", "504", "drop", "reset", "truncate", "cut", "html"])
-    def test_passing_faults_lose_nothing(self, make_engine: MakeEngine, fault: str) -> None:
+    def test_transient_faults_are_retried(self, make_engine: MakeEngine, fault: str) -> None:
         items = voices(6)
         with Sandbox(faults=Faults(script=["ok", fault, "ok", fault, fault], retry_after=0)) as shaky:
             engine = make_engine(base_url=shaky.url)
@@ -373,13 +373,13 @@ class TestFailures:
             assert engine.stats.possibly_double_billed == (0 if fault == "503" else 3)
         assert [p.scores for p in predictions] == scores_alone(make_engine(), items)
 
-    def test_answers_that_never_come(self, make_engine: MakeEngine) -> None:
+    def test_read_timeouts_are_retried(self, make_engine: MakeEngine) -> None:
         with Sandbox(faults=Faults(script=["hang", "stall"])) as shaky:
             predictions = make_engine(base_url=shaky.url, timeout=(1.0, 0.3)).predict_many(voices(4))
             assert shaky.calls == 6
         assert all(p.emotion in EMOTIONS for p in predictions)
 
-    def test_a_call_that_fails_for_good_is_its_items_error(self, make_engine: MakeEngine) -> None:
+    def test_permanent_failure_is_an_item_error(self, make_engine: MakeEngine) -> None:
         with Sandbox(faults=Faults(server_error=1.0)) as down:
             engine = make_engine(base_url=down.url, max_attempts=3)
             (prediction,) = engine.predict_many([{"bytes": voices(1)[0], "path": "a.wav"}], on_error="null")
@@ -387,7 +387,7 @@ class TestFailures:
         assert isinstance(prediction.error, errors.ServerError)
         assert str(prediction.error).startswith("a.wav: the service failed")
 
-    def test_a_shared_failure_is_named_after_each_item(self, make_engine: MakeEngine) -> None:
+    def test_shared_failure_names_each_item(self, make_engine: MakeEngine) -> None:
         (data,) = voices(1)
         with Sandbox(latency=0.1, faults=Faults(script=["400"])) as down:
             predictions = make_engine(base_url=down.url).predict_many(
@@ -396,32 +396,32 @@ class TestFailures:
             assert down.calls == 1
         assert [str(p.error)[:5] for p in predictions] == ["a.wav", "b.wav"]
 
-    def test_a_refused_key_stops_the_job_at_once(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_invalid_key_stops_the_job_at_once(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         engine = make_engine(api_key="wrong", concurrency=2)
         with pytest.raises(errors.AuthenticationError):
             engine.predict_many(voices(30), on_error="null")
         assert sandbox.calls <= 2 * 2
 
-    def test_a_refused_key_stops_a_job_of_long_items(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_invalid_key_stops_a_job_of_long_items(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         with pytest.raises(errors.AuthenticationError):
             make_engine(api_key="wrong").predict(voice(20.0))
 
-    def test_a_failed_long_job(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failed_asynch_job_is_an_item_error(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         with Sandbox(policy=Policy(max_audio_duration_seconds=18.0)) as strict:
             good, bad = make_engine(base_url=strict.url).predict_many([voice(17.0), voice(30.0)], on_error="null")
         assert good.source == "asynch"
         assert isinstance(bad.error, errors.ItemError)
 
-    def test_a_long_job_that_never_ends(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_asynch_job_past_its_deadline_times_out(
+        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.3)
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=99.0) as asleep, pytest.raises(errors.AsynchTimeoutError) as caught:
             make_engine(base_url=asleep.url).predict(voice(20.0))
         assert caught.value.request_id
 
-    def test_an_upload_whose_result_was_not_fetched_is_not_repeated(
-        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_unfetched_upload_is_resumed(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.1)
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=1.0, asynch_seconds_per_minute=0.0) as slow:
@@ -432,7 +432,7 @@ class TestFailures:
             prediction = make_engine(base_url=slow.url).predict(voice(20.0))
             assert (len(prediction.segments), prediction.cached, slow.uploads) == (4, False, 1)
 
-    def test_an_upload_that_the_service_forgot_is_repeated(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+    def test_upload_dropped_by_the_service_is_repeated(self, make_engine: MakeEngine, tmp_path: Path) -> None:
         with Sandbox(asynch_pickup=99.0) as asleep:
             engine = make_engine(base_url=asleep.url)
             stream = engine.iter_predict([voice(20.0)])
@@ -445,14 +445,14 @@ class TestFailures:
             prediction = make_engine(base_url=url).predict(voice(20.0))
             assert (prediction.source, forgetful.uploads) == ("asynch", 1)
 
-    def test_the_asynch_api_takes_no_model(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_asynch_api_ignores_the_model_with_a_warning(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         make_engine().predict(voice(20.0))
         with pytest.warns(UserWarning, match=r"takes no model.*'7emotions'.*long_audio=\"chunk\""):
             prediction = make_engine(model="7emotions").predict_many([voice(20.0)])[0]
         assert prediction.cached
         assert sandbox.uploads == 1
 
-    def test_a_429_holds_everybody(self, make_engine: MakeEngine) -> None:
+    def test_retry_after_holds_all_calls(self, make_engine: MakeEngine) -> None:
         with Sandbox(policy=Policy(requests_per_second=10)) as strict:
             engine = make_engine(base_url=strict.url, concurrency=5)
             predictions = engine.predict_many(voices(25))
@@ -461,7 +461,9 @@ class TestFailures:
         assert all(p.error is None for p in predictions)
 
     @pytest.mark.parametrize(("budget", "calls"), [({"max_calls": 4}, 4), ({"max_audio_seconds": 22.0}, 4)])
-    def test_the_budget(self, sandbox: Sandbox, make_engine: MakeEngine, budget: dict[str, float], calls: int) -> None:
+    def test_budget_stops_the_job_and_keeps_answers(
+        self, sandbox: Sandbox, make_engine: MakeEngine, budget: dict[str, float], calls: int
+    ) -> None:
         items = voices(8)
         with pytest.raises(errors.BudgetExceededError, match=r"kept in the cache; raise max_.* to go on"):
             make_engine(**budget).predict_many(items)
@@ -470,14 +472,14 @@ class TestFailures:
         assert [p.cached for p in predictions].count(True) == calls
         assert sandbox.calls == 8
 
-    def test_a_fault_of_ours_is_not_swallowed(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_internal_error_is_raised(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("valence_integrations.engine._job.decide", lambda duration, settings: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             engine.predict_many([voice(6.0)], on_error="null")
 
 
 class TestOutage:
-    def test_a_service_that_is_down_stops_the_job(self, make_engine: MakeEngine) -> None:
+    def test_outage_stops_the_job(self, make_engine: MakeEngine) -> None:
         with Sandbox(faults=Faults(server_error=1.0)) as down:
             engine = make_engine(base_url=down.url, concurrency=4)
             with pytest.raises(
@@ -486,14 +488,14 @@ class TestOutage:
                 engine.predict_many(voices(100), on_error="null")
             assert 20 <= down.calls <= 20 + 2 * 4
 
-    def test_some_failures_between_successes_do_not(self, make_engine: MakeEngine) -> None:
+    def test_failures_between_successes_are_not_an_outage(self, make_engine: MakeEngine) -> None:
         script = (["503"] * 4 + ["ok"]) * 10
         with Sandbox(faults=Faults(script=script, retry_after=0)) as shaky:
             predictions = make_engine(base_url=shaky.url, concurrency=1, max_attempts=50).predict_many(voices(10))
             assert shaky.calls == 50
         assert all(p.emotion in EMOTIONS for p in predictions)
 
-    def test_bad_items_are_no_outage(self, make_engine: MakeEngine) -> None:
+    def test_bad_requests_are_not_an_outage(self, make_engine: MakeEngine) -> None:
         with Sandbox(faults=Faults(script=["400"] * 25)) as picky:
             predictions = make_engine(base_url=picky.url).predict_many(voices(26), on_error="null")
         assert [p.error is None for p in predictions].count(True) == 1
@@ -516,7 +518,7 @@ engine.predict_many(sorted(Path(sys.argv[2]).glob("*.wav")))
 
 
 class TestProcesses:
-    def test_many_faults_lose_no_row_and_cost_few_calls(self, make_engine: MakeEngine) -> None:
+    def test_many_faults_lose_no_item_and_cost_few_retries(self, make_engine: MakeEngine) -> None:
         items = voices(400)
         faults = Faults(server_error=0.05, drop=0.02, truncate=0.01, hang=0.003)
         with Sandbox(faults=faults) as shaky:
@@ -526,7 +528,7 @@ class TestProcesses:
             assert engine.stats.calls == shaky.calls
         assert [p.scores for p in predictions] == [p.scores for p in make_engine().predict_many(items)]
 
-    def test_a_killed_job_pays_only_for_the_rest(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+    def test_killed_job_resumes_from_the_cache(self, make_engine: MakeEngine, tmp_path: Path) -> None:
         for number, data in enumerate(voices(40)):
             (tmp_path / f"{number:02}.wav").write_bytes(data)
         with Sandbox(latency=0.05) as slow:
@@ -544,7 +546,7 @@ class TestProcesses:
             assert paid - kept <= 3, "only calls that were under way are lost"
             assert slow.calls == paid + 40 - kept
 
-    def test_four_processes_pay_for_each_clip_once(self) -> None:
+    def test_four_processes_call_once_per_clip(self) -> None:
         items = voices(12)
         with Sandbox(latency=0.05) as slow, multiprocessing.get_context("spawn").Pool(4) as pool:
             jobs = [(slow.url, items[k:] + items[:k]) for k in (0, 0, 3, 6)]
@@ -555,7 +557,7 @@ class TestProcesses:
         assert results[1][0] == first
         assert results[2][0] == first[3:] + first[:3]
 
-    def test_two_jobs_of_one_process_too(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
+    def test_two_jobs_in_one_process_call_once_per_clip(self, sandbox: Sandbox, make_engine: MakeEngine) -> None:
         items = voices(10)
         engines = [make_engine(), make_engine()]
         threads = [threading.Thread(target=engine.predict_many, args=(items,)) for engine in engines]
@@ -565,7 +567,7 @@ class TestProcesses:
             thread.join(30)
         assert sandbox.calls == 10
 
-    def test_a_policy_is_kept(self, make_engine: MakeEngine) -> None:
+    def test_rate_limit_is_respected(self, make_engine: MakeEngine) -> None:
         with Sandbox(policy=Policy(requests_per_second=10, max_concurrent_requests=5)) as strict:
             engine = make_engine(base_url=strict.url)
             engine.predict_many(voices(25))
@@ -576,9 +578,7 @@ class TestProcesses:
 
 
 class TestSharing:
-    def test_an_engine_travels_without_its_key(
-        self, engine: Engine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_pickle_excludes_the_key(self, engine: Engine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         engine.predict(voice(6.0))
         data = pickle.dumps(engine)
         assert sandbox.api_key.encode() not in data
@@ -589,17 +589,19 @@ class TestSharing:
         monkeypatch.setenv("VALENCE_API_KEY", sandbox.api_key)
         assert back.predict(voice(5.5)).emotion in EMOTIONS
 
-    def test_copies_are_the_same_engine(self, engine: Engine) -> None:
+    def test_copy_returns_the_same_engine(self, engine: Engine) -> None:
         assert copy.copy(engine) is engine
         assert copy.deepcopy(engine) is engine
         assert engine.__sklearn_clone__() is engine
 
-    def test_the_hash_does_not_know_the_key(self, sandbox: Sandbox) -> None:
+    def test_joblib_hash_ignores_the_key(self, sandbox: Sandbox) -> None:
         one, other = (Engine(Settings(base_url=sandbox.url, api_key=key)) for key in ("a", "b"))
         assert joblib.hash(one) == joblib.hash(other)
         assert joblib.hash(one) != joblib.hash(Engine(Settings(base_url=sandbox.url, model="7emotions")))
 
-    def test_no_word_of_the_key(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_key_is_not_in_logs_reprs_and_errors(
+        self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with (
             Sandbox(api_key="sk-secret-1", faults=Faults(script=["500", "drop"])) as box,
             caplog.at_level(logging.DEBUG),
@@ -611,7 +613,7 @@ class TestSharing:
             make_engine(base_url=box.url, api_key="sk-secret-1").predict(voice(6.0))
         assert "sk-secret-1" not in repr(caught.value)
 
-    def test_a_fork_makes_its_own_tools(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_fork_gets_its_own_resources(self, engine: Engine, sandbox: Sandbox) -> None:
         engine.predict(voice(6.0))
         context = multiprocessing.get_context("fork")
         answers = context.SimpleQueue()
@@ -622,7 +624,7 @@ class TestSharing:
         assert answers.get() in EMOTIONS
         assert sandbox.calls == 2
 
-    def test_threads_can_share_an_engine(self, engine: Engine) -> None:
+    def test_threads_share_an_engine(self, engine: Engine) -> None:
         items = voices(12)
         results: dict[int, object] = {}
         threads = [
@@ -637,7 +639,7 @@ class TestSharing:
             [p.scores for p in expected[n::3]] for n in range(3)
         ]  # type: ignore[attr-defined]
 
-    def test_a_closed_engine_can_be_used_again(self, engine: Engine) -> None:
+    def test_closed_engine_can_be_reused(self, engine: Engine) -> None:
         assert engine.predict(voice(6.0)).emotion in EMOTIONS
         engine.close()
         assert engine.predict(voice(6.0)).cached

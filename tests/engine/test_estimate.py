@@ -52,7 +52,7 @@ def windows(**limits: int) -> tuple[Window, ...]:
 
 
 class TestLeastSeconds:
-    def test_the_standard_policy(self) -> None:
+    def test_standard_policy(self) -> None:
         standard = Policy.from_limits(RateLimits()).windows
         assert minimum_seconds(100_000, standard) == 9 * DAY + 9 * HOUR + 9 * MINUTE + 9
         assert minimum_seconds(100_001, standard) == 10 * DAY
@@ -72,14 +72,14 @@ class TestLeastSeconds:
             ({"requests_per_second": 50, "requests_per_minute": 7}, 8, MINUTE),
         ],
     )
-    def test_some_windows(self, limits: dict[str, int], calls: int, seconds: float) -> None:
+    def test_custom_windows(self, limits: dict[str, int], calls: int, seconds: float) -> None:
         assert minimum_seconds(calls, windows(**limits)) == seconds
 
     @given(
         calls=st.integers(0, 400),
         counts=st.lists(st.none() | st.integers(1, 40), min_size=4, max_size=4),
     )
-    def test_it_is_the_best_schedule(self, calls: int, counts: list[int | None]) -> None:
+    def test_minimum_equals_the_best_schedule(self, calls: int, counts: list[int | None]) -> None:
         some = [Window(count, length) for count, length in zip(counts, (1.0, 3.0, 6.0, 30.0), strict=True) if count]
         starts: list[float] = []
         for number in range(calls):
@@ -138,7 +138,7 @@ class TestEstimate:
 
     @pytest.mark.parametrize("short", ["pad", "repeat", "skip", "error"])
     @pytest.mark.parametrize("long", ["asynch", "chunk", "truncate", "skip", "error"])
-    def test_it_comes_true(self, sandbox: Sandbox, make_engine: MakeEngine, short: str, long: str) -> None:
+    def test_estimate_matches_the_job(self, sandbox: Sandbox, make_engine: MakeEngine, short: str, long: str) -> None:
         items = [clip(6.0), clip(2.0), clip(2.0), clip(40.0), voice(3.0, seed=1), voice(6.0, seed=2), voice(20.0)]
         engine = make_engine(short_audio=short, long_audio=long, limits=None)
         estimate = engine.estimate(items)
@@ -192,14 +192,14 @@ class TestEstimate:
             ({"long_audio": "error"}, 40.0, errors.AudioTooLongError),
         ],
     )
-    def test_lengths_that_are_errors(
+    def test_disallowed_lengths_are_unreadable(
         self, make_engine: MakeEngine, settings: dict[str, str], seconds: float, error: type[Exception]
     ) -> None:
         estimate = make_engine(**settings).estimate([flac(seconds), clip(seconds), clip(6.0)])
         assert {index: type(e) for index, e in estimate.unreadable.items()} == {0: error, 1: error}
         assert (estimate.distinct, estimate.calls) == (1, 1)
 
-    def test_nothing_is_decoded(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_estimate_decodes_nothing(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("valence_integrations._audio.decode.blocks", lambda *_: pytest.fail("decoded"))
         paths = sorted(p for p in (EXAMPLES / "audio").iterdir() if p.suffix not in {".md", ".csv", ".py"})
         estimate = engine.estimate(paths)
@@ -214,7 +214,7 @@ class TestEstimate:
         assert sandbox.calls == 1
 
     @pytest.mark.parametrize("long_audio", ["asynch", "chunk", "truncate"])
-    def test_of_files_that_were_sent_before_everything_is_known(
+    def test_estimate_is_exact_for_files_sent_before(
         self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, long_audio: str
     ) -> None:
         items = [flac(2.0), flac(6.0), flac(32.0)]
@@ -226,14 +226,12 @@ class TestEstimate:
         paid = {"asynch": 2, "chunk": 5, "truncate": 3}[long_audio]
         assert (other.undecoded, other.calls) == (0, paid)
 
-    def test_a_part_of_it_is_cached(self, engine: Engine) -> None:
+    def test_cached_items_are_not_counted(self, engine: Engine) -> None:
         engine.predict_many([clip(6.0), clip(2.0)])
         estimate = engine.estimate([clip(6.0), clip(2.0), clip(2.0), clip(7.0)])
         assert (estimate.distinct, estimate.cached, estimate.calls, estimate.audio_seconds) == (3, 2, 1, 7.0)
 
-    def test_an_upload_that_waits_for_its_result_is_paid(
-        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_unfetched_upload_counts_as_cached(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.1)
         monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=99.0) as asleep:
@@ -252,7 +250,7 @@ class TestEstimate:
         ("limits", "seconds"),
         [("auto", 1.0), (None, 0.0), (RateLimits(requests_per_second=None, requests_per_minute=5), 2 * MINUTE)],
     )
-    def test_the_time_that_the_limits_allow(self, make_engine: MakeEngine, limits: Any, seconds: float) -> None:
+    def test_seconds_follow_the_limits(self, make_engine: MakeEngine, limits: Any, seconds: float) -> None:
         items = [voice(5.0, 8_000, seed) for seed in range(11)]
         assert make_engine(limits=limits, sampling_rate=8_000).estimate(items).seconds == seconds
 
@@ -262,7 +260,7 @@ class TestEstimate:
         engine.predict_many([clip(6.0), clip(7.0)])
         assert estimate.bytes == pytest.approx(engine.stats.bytes_sent, rel=0.35)
 
-    def test_odd_but_plain_wav_files(self, engine: Engine) -> None:
+    def test_unusual_wav_header_is_looked_up_in_the_cache(self, engine: Engine) -> None:
         file = io.BytesIO()
         with wave.open(file, "wb") as writer:
             writer.setparams((1, 2, 8_000, 0, "NONE", ""))
@@ -274,7 +272,7 @@ class TestEstimate:
         engine.predict(item)
         assert (engine.estimate([item, clip(2.0)]).distinct, engine.estimate([item]).cached) == (1, 1)
 
-    def test_large_files_are_hashed_piece_by_piece(
+    def test_large_file_is_hashed_in_blocks(
         self, tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("valence_integrations._audio.open._IN_MEMORY", 100_000)
@@ -287,7 +285,7 @@ class TestEstimate:
         assert (chunked.chunked, chunked.undecoded, chunked.calls) == (1, 1, 6)
         assert chunked.audio_seconds == pytest.approx(71.0)
 
-    def test_an_iterator_in_constant_memory(self, engine: Engine) -> None:
+    def test_iterator_needs_constant_memory(self, engine: Engine) -> None:
         def items(number: int) -> Iterator[np.ndarray]:
             for seed in range(number):
                 yield np.full(80_000, 0.001 * seed, dtype=np.float64)
@@ -299,7 +297,7 @@ class TestEstimate:
         tracemalloc.stop()
         assert peak < 8e6
 
-    def test_one_item_where_many_are_wanted(self, engine: Engine) -> None:
+    def test_single_item_raises_type_error(self, engine: Engine) -> None:
         with pytest.raises(TypeError, match="items must be many"):
             engine.estimate("a.wav")
 
@@ -307,7 +305,7 @@ class TestEstimate:
         estimate = engine.estimate([])
         assert (estimate.items, estimate.calls, estimate.seconds) == (0, 0, 0.0)
 
-    def test_the_table(self, engine: Engine) -> None:
+    def test_str_is_a_table(self, engine: Engine) -> None:
         bad = [b"junk%d" % number for number in range(5)]
         table = str(engine.estimate([clip(6.0), clip(2.0), None, flac(8.0), *bad])).splitlines()
         assert table[:15] == [

@@ -1,4 +1,4 @@
-"""Scheduling of a job's steps, without threads: the pool runs them when the test says so."""
+"""Scheduling of a job's steps without threads: the test runs the pool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from valence_integrations.sandbox import Sandbox
 
 
 class Pool:
-    """What is to be run, in order of its priority."""
+    """Queue of work, run by priority."""
 
     def __init__(self) -> None:
         self.work: list[tuple[Priority, Callable[[], None]]] = []
@@ -25,10 +25,10 @@ class Pool:
         self.work.append((priority, work))
 
     def grow(self, size: int) -> None:
-        """One thread will do."""
+        """Ignore the size: there is one thread."""
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: there are no threads."""
 
     def run(self) -> None:
         while self.work:
@@ -49,7 +49,7 @@ def run(resources: ProcessResources) -> None:
     resources.pool.run()  # type: ignore[attr-defined]
 
 
-def test_nothing_happens_before_a_thread_is_free(resources: ProcessResources, sandbox: Sandbox) -> None:
+def test_item_starts_when_a_thread_is_free(resources: ProcessResources, sandbox: Sandbox) -> None:
     job = Job(resources)
     future = job.submit(clips(1)[0])
     assert (future.done(), sandbox.calls) == (False, 0)
@@ -57,7 +57,7 @@ def test_nothing_happens_before_a_thread_is_free(resources: ProcessResources, sa
     assert (job.wait(future).source, sandbox.calls) == ("discrete", 1)
 
 
-def test_chunks_of_an_item_go_before_the_next_item(resources: ProcessResources, sandbox: Sandbox) -> None:
+def test_chunks_run_before_the_next_item(resources: ProcessResources, sandbox: Sandbox) -> None:
     resources.settings = replace(resources.settings, long_audio="chunk")
     job = Job(resources)
     calls: dict[str, int] = {}
@@ -68,7 +68,7 @@ def test_chunks_of_an_item_go_before_the_next_item(resources: ProcessResources, 
     assert calls["long"] == calls["short"] - 1 >= 3
 
 
-def test_an_item_error_ends_the_item_only(resources: ProcessResources) -> None:
+def test_item_error_ends_only_the_item(resources: ProcessResources) -> None:
     job = Job(resources)
     bad, good = job.submit("missing.wav"), job.submit(clips(1)[0])
     run(resources)
@@ -79,7 +79,7 @@ def test_an_item_error_ends_the_item_only(resources: ProcessResources) -> None:
     assert resources.stats.failures == 1
 
 
-def test_a_job_error_ends_the_job(resources: ProcessResources, sandbox: Sandbox) -> None:
+def test_job_error_ends_the_job(resources: ProcessResources, sandbox: Sandbox) -> None:
     resources.settings = replace(resources.settings, max_calls=1)
     job = Job(resources)
     first, second, third = (job.submit(clip) for clip in clips(3))
@@ -90,7 +90,7 @@ def test_a_job_error_ends_the_job(resources: ProcessResources, sandbox: Sandbox)
         job.wait(third)
 
 
-def test_a_stopped_job_starts_nothing_more(resources: ProcessResources, sandbox: Sandbox) -> None:
+def test_stopped_job_starts_no_call(resources: ProcessResources, sandbox: Sandbox) -> None:
     job = Job(resources)
     future = job.submit(clips(1)[0])
     job.stop()

@@ -40,7 +40,7 @@ class Clock:
 
 
 class Simulated:
-    """A job of which the test says what is done, and when."""
+    """A simulated job whose items the test finishes."""
 
     def __init__(self, total: int | None, **options: object) -> None:
         self.clock = Clock()
@@ -55,7 +55,7 @@ class Simulated:
 
 
 class TestCounts:
-    def test_items_count_when_they_are_done(self) -> None:
+    def test_items_count_when_done(self) -> None:
         progress = Progress(None, Stats())
         outcomes: list[Future[EmotionPrediction]] = [progress.watch(Future()) for _ in range(5)]
         outcomes[3].set_result(EmotionPrediction(cached=True))
@@ -68,7 +68,7 @@ class TestCounts:
         outcomes[4].set_result(EmotionPrediction())
         assert (progress.done, progress.cached, progress.failed) == (3, 1, 1)
 
-    def test_from_many_threads(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_counts_are_thread_safe(self, capfd: pytest.CaptureFixture[str]) -> None:
         progress = Progress(800, Stats(), show=True)
         outcomes: list[Future[EmotionPrediction]] = [progress.watch(Future()) for _ in range(800)]
         threads = [
@@ -89,7 +89,7 @@ class TestCounts:
         progress.finish()
         assert progress.done == 1
 
-    def test_it_counts_the_job_and_not_the_engine(self) -> None:
+    def test_counts_are_per_job(self) -> None:
         job = Simulated(None)
         job.finish(1.0)
         job.stats.add(retries=2)
@@ -98,7 +98,7 @@ class TestCounts:
 
 
 class TestTimeLeft:
-    def test_by_speed(self) -> None:
+    def test_seconds_left_by_speed(self) -> None:
         job = Simulated(100)
         assert job.progress.seconds_left is None
         job.finish(0.5, 20)
@@ -108,22 +108,22 @@ class TestTimeLeft:
         assert job.progress.seconds_left == 0.0
         assert job.progress.speed is None
 
-    def test_the_speed_is_that_of_the_last_items(self) -> None:
+    def test_speed_is_that_of_recent_items(self) -> None:
         job = Simulated(10_000)
         job.finish(0.001, 5_000, calls=0, cached=True)
         job.finish(1.0, 400)
         assert job.progress.speed == pytest.approx(1.0, rel=0.05)
 
-    def test_by_the_limits(self) -> None:
+    def test_seconds_left_by_rate_limits(self) -> None:
         job = Simulated(100_000, windows=lambda: Policy.from_limits(RateLimits()).windows)
         job.finish(0.05, 10)
         days_9_hours_9_minutes_9_seconds_9 = 810_549.0
         assert job.progress.seconds_left == pytest.approx(days_9_hours_9_minutes_9_seconds_9 - 0.5)
-        # What is left is no shorter after a rest, in which the limits do not go on.
+        # The remaining time does not shrink during a pause without calls.
         job.clock.now += 5_000.0
         assert job.progress.seconds_left == pytest.approx(days_9_hours_9_minutes_9_seconds_9 - 1)
 
-    def test_limits_that_are_known_later(self) -> None:
+    def test_rate_limits_known_after_the_first_call(self) -> None:
         policy = Policy()
         job = Simulated(201, windows=lambda: policy.windows)
         job.finish(0.0, 1)
@@ -152,11 +152,11 @@ class Terminal(io.StringIO):
 
 
 class TestShown:
-    def test_nothing_unless_it_is_asked_for(self, engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_nothing_is_shown_by_default(self, engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
         engine.predict_many([*clips(2), b"junk"], on_error="null")
         assert capfd.readouterr() == ("", "")
 
-    def test_a_log(self, engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_log_shows_first_and_last_line(self, engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
         one, other = clips(2)
         engine.predict_many([one, other, b"junk", one], on_error="null", progress=True)
         printed = capfd.readouterr()
@@ -165,7 +165,7 @@ class TestShown:
         assert re.fullmatch(r"emotions: 4/4 \[00:\d\d<00:00, .*clip.*, cached=1, failed=1, retried=0\]", end)
         assert printed.out == ""
 
-    def test_a_log_has_a_line_now_and_then(
+    def test_log_lines_appear_at_intervals(
         self, engine: Engine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert progress_module._LOG_SECONDS >= 30
@@ -185,7 +185,7 @@ class TestShown:
             make_engine(base_url=shaky.url).predict_many(clips(2), progress=True)
         assert "cached=0, failed=0, retried=1]" in capfd.readouterr().err
 
-    def test_a_terminal(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_terminal_shows_a_bar(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
         engine.predict_many(clips(3), progress=True)
@@ -194,7 +194,7 @@ class TestShown:
         assert re.match(r"emotions: 100%\|.*\| 3/3 \[00:0\d<00:00, .*cached=0, failed=0, retried=0\]", states[-1])
         assert terminal.getvalue().endswith("\n")
 
-    def test_items_show_when_they_are_done_though_the_first_is_not(
+    def test_later_items_are_shown_before_the_first_is_done(
         self, make_engine: MakeEngine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(progress_module, "_LOG_SECONDS", 0.0)
@@ -206,20 +206,20 @@ class TestShown:
         assert "3/4" in capfd.readouterr().err
         assert len(list(stream)) == 3
 
-    def test_days(self) -> None:
+    def test_format_time(self) -> None:
         assert progress_module._format_time(810_549.0) == "9 d 9 h"
         assert [progress_module._format_time(seconds) for seconds in (None, 75.0, 7_200.0)] == ["?", "01:15", "2:00:00"]
 
 
 class TestLog:
-    def test_what_matters_beside_the_job(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_policy_and_failures_are_logged(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "valence_integrations")
         with Sandbox(faults=Faults(script=["429", "500"])) as shaky:
             make_engine(base_url=shaky.url).predict_many(clips(1))
-        said = [r.getMessage() for r in caplog.records if not r.getMessage().startswith("job ")]
-        said = [line for line in said if "stamina" not in line]
-        assert said[0].startswith("the account's policy: {'requests_per_second': 1000000,")
-        assert [line.split(":")[0] for line in said[1:]] == [
+        messages = [r.getMessage() for r in caplog.records if not r.getMessage().startswith("job ")]
+        messages = [line for line in messages if "stamina" not in line]
+        assert messages[0].startswith("the account's policy: {'requests_per_second': 1000000,")
+        assert [line.split(":")[0] for line in messages[1:]] == [
             "a call failed",
             "the service answered 429",
             "a call failed",
@@ -232,7 +232,7 @@ class TestLog:
             if r.name == "valence_integrations" and r.getMessage().startswith("job ")
         ]
 
-    def test_a_job(self, engine: Engine, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    def test_job_is_logged(self, engine: Engine, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         (one,) = clips(1)
         engine.predict_many([one, {"bytes": b"", "path": "a.wav"}, one], on_error="null")
@@ -242,7 +242,7 @@ class TestLog:
             "INFO job N ends: 3 of 3 items done in N s, 1 cached, 1 failed; 1 calls, 0 retries, 0 answers of 429",
         ]
 
-    def test_a_job_that_stops(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_stopped_job_is_logged(self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "valence_integrations")
         engine = make_engine(max_calls=1)
         with pytest.raises(errors.BudgetExceededError):
@@ -251,7 +251,9 @@ class TestLog:
         assert line.startswith("ERROR job N stops: BudgetExceededError: the budget of max_calls=1 calls is spent.")
         assert re.search(r"; \d of 8 items done in N s, 0 cached, 0 failed; 1 calls, 0 retries,", line)
 
-    def test_a_source_that_fails(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_failing_iterator_is_logged_without_its_message(
+        self, engine: Engine, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.WARNING, "valence_integrations")
         with pytest.raises(RuntimeError):
             engine.predict_many(exec("raise RuntimeError('secret')") for _ in range(1))
@@ -259,14 +261,14 @@ class TestLog:
         assert line.startswith("ERROR job N stops: RuntimeError: ")
         assert "secret" not in line
 
-    def test_a_job_that_is_left(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_abandoned_job_is_logged(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         stream = engine.iter_predict(clips(2))
         next(stream)
         stream.close()  # type: ignore[attr-defined]
         assert self.lines(caplog)[-1].startswith("INFO job N is left: ")
 
-    def test_nothing_is_printed_by_default(self) -> None:
+    def test_default_handler_is_a_null_handler(self) -> None:
         logger = logging.getLogger("valence_integrations")
         assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
 
@@ -310,7 +312,7 @@ class TestInterrupts:
     def interrupt(self, box: Sandbox, child: subprocess.Popen[str]) -> tuple[float, str]:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        # In the middle of calls, after some are answered.
+        # Interrupt while calls are in flight, after some are answered.
         while box.answered < 10 or box.calls == box.answered:
             time.sleep(0.01)
         begun = time.monotonic()
@@ -348,7 +350,7 @@ class TestInterrupts:
             printed,
         )
 
-    def test_a_program_that_ends_early_keeps_what_it_has_paid(self, make_engine: MakeEngine, tmp_path: Path) -> None:
+    def test_early_exit_keeps_paid_answers(self, make_engine: MakeEngine, tmp_path: Path) -> None:
         with Sandbox(latency=0.3) as box:
             child = self.run(LEFT, box, tmp_path, tmp_path / "kept")
             assert child.communicate(timeout=30) == ("", "enough\n")
@@ -358,7 +360,7 @@ class TestInterrupts:
             predictions = engine.predict_many(sorted((tmp_path / "clips").iterdir()))
             assert [p.cached for p in predictions].count(True) == paid
 
-    def test_the_one_who_catches_it_has_the_message(
+    def test_keyboard_interrupt_carries_the_message(
         self, make_engine: MakeEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def items() -> object:
@@ -372,7 +374,7 @@ class TestInterrupts:
         assert (record.levelname, record.name) == ("WARNING", "valence_integrations")
         assert "items are done; what is paid is in the cache" in record.getMessage()
 
-    def test_a_cache_that_cannot_be_used_keeps_nothing(
+    def test_unusable_cache_is_reported_on_interrupt(
         self, make_engine: MakeEngine, sandbox: Sandbox, tmp_path: Path
     ) -> None:
         (tmp_path / "file").touch()
@@ -389,9 +391,7 @@ class TestInterrupts:
         ):
             make_engine(cache=tmp_path / "file", concurrency=1).predict_many(items())  # type: ignore[arg-type]
 
-    def test_calls_that_are_not_answered_in_time(
-        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_interrupt_reports_unanswered_calls(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("valence_integrations.engine._run.INTERRUPT_SECONDS", 0.1)
 
         def items() -> object:
@@ -407,7 +407,9 @@ class TestInterrupts:
             ):
                 engine.predict_many(items())  # type: ignore[arg-type]
 
-    def test_one_item(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_interrupt_of_predict_keeps_the_answer(
+        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def interrupted(*_: object) -> None:
             while not box.calls:
                 time.sleep(0.01)

@@ -29,7 +29,7 @@ def wav_file(seconds: float) -> bytes:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is decoded from now on."""
+    """Sources decoded since the start of the test."""
 
     seen: list[object] = []
     from valence_integrations._audio import decode
@@ -45,7 +45,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.parametrize("long_audio", ["asynch", "chunk", "truncate"])
-def test_what_was_sent_before_is_notdecoded_again(
+def test_file_sent_before_is_not_decoded_again(
     sandbox: Sandbox, make_engine: MakeEngine, decoded: list[object], long_audio: str
 ) -> None:
     items = [flac(2.0), flac(6.0), flac(32.0), wav_file(6.0)]
@@ -59,7 +59,7 @@ def test_what_was_sent_before_is_notdecoded_again(
     assert sandbox.calls + sandbox.uploads == calls
 
 
-def test_a_long_wav_is_not_cut_again(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_long_wav_is_not_cut_again(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(wav_file(40.0))
     first = make_engine(long_audio="chunk").predict(path)
@@ -69,7 +69,7 @@ def test_a_long_wav_is_not_cut_again(make_engine: MakeEngine, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("changed", [{"short_audio": "repeat"}, {"model": "7emotions"}])
-def test_another_way_is_another_recipe(
+def test_changed_settings_need_another_recipe(
     sandbox: Sandbox, make_engine: MakeEngine, decoded: list[object], changed: dict[str, str]
 ) -> None:
     make_engine().predict(flac(2.0))
@@ -77,7 +77,7 @@ def test_another_way_is_another_recipe(
     assert (len(decoded), sandbox.calls) == (2, 2)
 
 
-def test_a_lost_answer_is_paid_again(make_engine: MakeEngine, decoded: list[object], tmp_path: Path) -> None:
+def test_missing_answer_is_requested_again(make_engine: MakeEngine, decoded: list[object], tmp_path: Path) -> None:
     item = flac(40.0)
     first = make_engine(long_audio="chunk", cache=tmp_path).predict(item)
     with sqlite3.connect(tmp_path / "answers.sqlite3") as file:
@@ -88,7 +88,7 @@ def test_a_lost_answer_is_paid_again(make_engine: MakeEngine, decoded: list[obje
     assert (engine.stats.calls, len(decoded)) == (1, 2)
 
 
-def test_a_changed_file_is_another_one(make_engine: MakeEngine, tmp_path: Path) -> None:
+def test_changed_file_misses_the_cache(make_engine: MakeEngine, tmp_path: Path) -> None:
     path = tmp_path / "clip.flac"
     path.write_bytes(flac(6.0, seed=1))
     before = make_engine().predict(path)
@@ -98,7 +98,7 @@ def test_a_changed_file_is_another_one(make_engine: MakeEngine, tmp_path: Path) 
     assert after.scores != before.scores
 
 
-def test_without_a_cache_nothing_is_kept(make_engine: MakeEngine, decoded: list[object]) -> None:
+def test_without_a_cache_files_are_decoded_again(make_engine: MakeEngine, decoded: list[object]) -> None:
     for _ in range(2):
         make_engine(cache=False).predict(flac(6.0))
     assert len(decoded) == 2

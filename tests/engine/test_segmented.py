@@ -51,7 +51,7 @@ def call(segments: Any, **options: Any) -> Segmented:
 
 
 class TestAnswers:
-    def test_each_segment_is_answered_as_an_item_of_its_own(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_each_segment_is_annotated_like_a_separate_item(self, engine: Engine, sandbox: Sandbox) -> None:
         prediction = engine.predict(call(TURNS))
         assert sent(sandbox) == digests(cut(0, 6), cut(20, 33.5), cut(7, 14))
         alone = engine.predict_many([cut(turn["start"], turn["end"]) for turn in TURNS])
@@ -68,7 +68,7 @@ class TestAnswers:
         assert prediction.request_id
         assert engine.predict(call(TURNS)).cached
 
-    def test_equal_segments_are_paid_once(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_equal_segments_need_one_call(self, engine: Engine, sandbox: Sandbox) -> None:
         predictions = engine.predict_many([call(TURNS[:2] + TURNS[:1]), call(TURNS[:1])])
         assert sandbox.calls == 2
         assert [len(prediction.segments) for prediction in predictions] == [3, 1]
@@ -85,20 +85,20 @@ class TestAnswers:
         ],
         ids=["diarizer", "whisper", "lists", "lists of whisper", "array", "iterator"],
     )
-    def test_forms(self, engine: Engine, sandbox: Sandbox, segments: Any) -> None:
+    def test_segment_formats(self, engine: Engine, sandbox: Sandbox, segments: Any) -> None:
         prediction = engine.predict(call(segments))
         assert [(part.start, part.end) for part in prediction.segments] == [(1.0, 7.0), (8.0, 14.5)]
         assert sent(sandbox) == digests(cut(1, 7), cut(8, 14.5))
 
     @pytest.mark.parametrize("segments", [None, math.nan, [], (), np.array([]), {"start": [], "end": []}])
-    def test_no_segments_are_no_item(self, engine: Engine, sandbox: Sandbox, segments: Any) -> None:
+    def test_no_segments_make_a_missing_item(self, engine: Engine, sandbox: Sandbox, segments: Any) -> None:
         prediction = engine.predict(call(segments))
         assert (prediction.emotion, prediction.segments, prediction.source) == (None, (), None)
         assert prediction.error is None
         assert engine.predict(Segmented(None, TURNS)).segments == ()
         assert sandbox.calls == 0
 
-    def test_every_form_of_audio(self, engine: Engine, tmp_path: Path) -> None:
+    def test_audio_formats(self, engine: Engine, tmp_path: Path) -> None:
         soundfile.write(path := tmp_path / "call.flac", CALL, RATE)
         forms = [path, path.read_bytes(), io.BytesIO(path.read_bytes()), (CALL, RATE), {"array": CALL}]
         forms[-1]["sampling_rate"] = RATE  # type: ignore[index]
@@ -108,7 +108,7 @@ class TestAnswers:
             assert prediction.segments == expected.segments
             assert prediction.cached
 
-    def test_a_file_object_may_be_closed_meanwhile(self, engine: Engine) -> None:
+    def test_file_object_closed_after_its_yield_is_still_read(self, engine: Engine) -> None:
         file = io.BytesIO(wav.encode(CALL, RATE))
 
         def items() -> Any:
@@ -119,12 +119,12 @@ class TestAnswers:
             part.emotion for part in engine.predict(call(TURNS)).segments
         ]
 
-    def test_an_end_that_is_missing_or_rounded_is_that_of_the_audio(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_missing_or_rounded_end_is_the_end_of_the_audio(self, engine: Engine, sandbox: Sandbox) -> None:
         prediction = engine.predict(call([{"timestamp": (33.0, None)}, {"start": 32.0, "end": 40.4}]))
         assert [(part.start, part.end) for part in prediction.segments] == [(33.0, 40.0), (32.0, 40.4)]
         assert sent(sandbox) == digests(cut(33, 40), cut(32, 40))
 
-    def test_decoded_once(self, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_audio_is_decoded_once(self, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         decoded = []
         blocks = decode.blocks
         monkeypatch.setattr(decode, "blocks", lambda source, frames: decoded.append(source) or blocks(source, frames))
@@ -133,7 +133,7 @@ class TestAnswers:
         assert len(engine.predict(Segmented(path, turns)).segments) == 60
         assert len(decoded) == 1
 
-    def test_audio_is_let_go(self, make_engine: MakeEngine) -> None:
+    def test_audio_is_released(self, make_engine: MakeEngine) -> None:
         engine = make_engine(cache=False)
         engine.predict(call(TURNS))
         long = np.zeros(60 * 48_000, dtype=np.int16)
@@ -149,7 +149,7 @@ class TestAnswers:
 
 
 class TestEstimate:
-    def test_it_tells_the_calls_that_the_job_makes(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_estimate_matches_the_job(self, engine: Engine, sandbox: Sandbox) -> None:
         turns = [*TURNS, TURNS[0], {"start": 20.0, "end": 21.0}, {"start": 9.0, "end": 8.0}]
         items = [call(turns), call(TURNS[:1]), call([]), Segmented(None, TURNS)]
         before = engine.estimate(items)
@@ -174,7 +174,7 @@ class TestShortSegments:
             (38.5, 39.0, (35.0, 40.0)),
         ],
     )
-    def test_widened(
+    def test_short_segment_is_widened(
         self, engine: Engine, sandbox: Sandbox, start: float, end: float, window: tuple[float, float]
     ) -> None:
         prediction = engine.predict(call([{"start": start, "end": end}], short="widen"))
@@ -182,19 +182,19 @@ class TestShortSegments:
         assert [(part.start, part.end) for part in prediction.segments] == [(start, end)]
         assert not prediction.padded
 
-    def test_padded(self, engine: Engine, sandbox: Sandbox) -> None:
+    def test_short_segment_is_padded(self, engine: Engine, sandbox: Sandbox) -> None:
         prediction = engine.predict(call([{"start": 20.0, "end": 21.0}]))
         assert engine.predict(cut(20, 21)).cached
         assert prediction.padded
         assert sandbox.calls == 1
 
-    def test_audio_that_is_too_short_as_a_whole(self, make_engine: MakeEngine) -> None:
+    def test_audio_shorter_than_the_minimum(self, make_engine: MakeEngine) -> None:
         item = Segmented(cut(0, 3), [{"start": 1.0, "end": 2.0}], "widen")
         assert make_engine().predict(item).padded
         with pytest.raises(errors.AudioTooShortError, match=r"segment 0 \(1 to 2 s\): 3\.00 s is too short"):
             make_engine(short_audio="error").predict(item)
 
-    def test_skipped_ones_stay_in_the_timeline(self, make_engine: MakeEngine) -> None:
+    def test_skipped_segments_stay_in_the_timeline(self, make_engine: MakeEngine) -> None:
         engine = make_engine(short_audio="skip")
         prediction = engine.predict(call([{"start": 20.0, "end": 21.0}, TURNS[0]]))
         skipped, heard = prediction.segments
@@ -203,7 +203,7 @@ class TestShortSegments:
         assert (prediction.scores, prediction.emotion) == (heard.scores, heard.emotion)
         assert prediction.error is None
 
-    def test_other_words_are_refused(self) -> None:
+    def test_invalid_short_raises(self) -> None:
         with pytest.raises(errors.SettingsError, match="short must be one of 'pad', 'widen', not 'drop'"):
             Segmented(b"", [], short="drop")  # type: ignore[arg-type]
 
@@ -223,16 +223,16 @@ class TestLongSegments:
         assert prediction.source == way
         assert sandbox.uploads == (way == "asynch")
 
-    def test_truncated(self, make_engine: MakeEngine, sandbox: Sandbox) -> None:
+    def test_long_segment_is_truncated(self, make_engine: MakeEngine, sandbox: Sandbox) -> None:
         prediction = make_engine(long_audio="truncate").predict(call(self.LONG))
         assert sent(sandbox) == digests(cut(2, 17), cut(0, 6))
         assert prediction.segments[0].end == 30.0
 
-    def test_refused(self, make_engine: MakeEngine) -> None:
+    def test_long_segment_raises_under_error(self, make_engine: MakeEngine) -> None:
         with pytest.raises(errors.AudioTooLongError, match=r"segment 0 \(2 to 30 s\): 28\.00 s is too long"):
             make_engine(long_audio="error").predict(call(self.LONG))
 
-    def test_the_warning_that_the_asynch_api_takes_no_model(self, make_engine: MakeEngine) -> None:
+    def test_asynch_api_model_warning(self, make_engine: MakeEngine) -> None:
         with pytest.warns(UserWarning, match="The AsynchAPI takes no model"):
             make_engine(model="7emotions").predict_many([call(self.LONG)])
 
@@ -258,7 +258,7 @@ class TestFailures:
             ((1.0, 6.0), 'segment 1: a segment is {"start", "end"} or'),
         ],
     )
-    def test_a_segment_that_cannot_be_is_named_and_the_others_are_annotated(
+    def test_invalid_segment_is_named_and_the_others_are_annotated(
         self, engine: Engine, sandbox: Sandbox, segment: Any, message: str
     ) -> None:
         good = [TURNS[0], TURNS[2]]
@@ -278,18 +278,18 @@ class TestFailures:
             engine.predict(items[1])
 
     @pytest.mark.parametrize("segments", ["0-5", 5.0, {"start": [1.0], "end": [2.0, 3.0]}])
-    def test_what_is_no_list_of_segments(self, engine: Engine, segments: Any) -> None:
+    def test_invalid_segments_argument_is_an_audio_error(self, engine: Engine, segments: Any) -> None:
         (prediction,) = engine.predict_many([call(segments)], on_error="null")
         assert isinstance(prediction.error, errors.AudioError)
         assert "segments" in str(prediction.error)
 
-    def test_audio_that_cannot_be_read(self, engine: Engine) -> None:
+    def test_unreadable_audio_raises(self, engine: Engine) -> None:
         with pytest.raises(errors.UnreadableAudioError, match=r"^/nowhere/call\.wav: the file cannot be read"):
             engine.predict(Segmented("/nowhere/call.wav", TURNS))
         with pytest.raises(errors.UnreadableAudioError, match="address"):
             engine.predict(Segmented("https://example.com/call.wav", TURNS))
 
-    def test_a_call_that_fails_is_one_segment(self, make_engine: MakeEngine) -> None:
+    def test_failed_call_affects_one_segment(self, make_engine: MakeEngine) -> None:
         with Sandbox(faults=Faults(script=["400"])) as sandbox:
             engine = make_engine(base_url=sandbox.url, api_key=sandbox.api_key)
             prediction = engine.predict_many([call(TURNS)], on_error="null")[0]
@@ -299,16 +299,16 @@ class TestFailures:
             assert engine.predict(call(TURNS)).error is None
             assert sandbox.calls == 4
 
-    def test_several_errors_are_one(self, engine: Engine) -> None:
+    def test_several_errors_are_combined(self, engine: Engine) -> None:
         bad = [{"start": number, "end": 0.0} for number in range(1, 6)]
         (prediction,) = engine.predict_many([call([*bad, TURNS[0]])], on_error="null")
         assert type(prediction.error) is errors.ItemError
-        said = str(prediction.error)
-        assert said.startswith("5 of 6 segments failed: audio of ")
-        assert said.endswith("; and 2 more")
-        assert "segment 2: it ends at 0 s, and begins at 3 s" in said
+        message = str(prediction.error)
+        assert message.startswith("5 of 6 segments failed: audio of ")
+        assert message.endswith("; and 2 more")
+        assert "segment 2: it ends at 0 s, and begins at 3 s" in message
 
-    def test_what_stops_the_job(self, make_engine: MakeEngine) -> None:
+    def test_job_errors_stop_the_job(self, make_engine: MakeEngine) -> None:
         with pytest.raises(errors.AuthenticationError):
             make_engine(api_key="wrong").predict(call(TURNS))
         engine = make_engine(max_calls=2)

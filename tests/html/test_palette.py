@@ -8,7 +8,7 @@ import pytest
 from valence_integrations._html.palette import COLORS, color, contrast, ink
 from valence_integrations.settings import EMOTIONS
 
-#: How colours look to other eyes, for linear RGB [Machado, Oliveira & Fernandes 2009, severity 1.0].
+#: Simulation matrices of colour vision types, for linear RGB [Machado, Oliveira & Fernandes 2009, severity 1.0].
 EYES = {
     "normal": np.eye(3),
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -21,7 +21,7 @@ TO_XYZ = np.array(
 
 
 def lab(rgb: str, eyes: str) -> np.ndarray:
-    """Colour as these eyes see it, in CIELAB."""
+    """Convert a colour to CIELAB as seen with a type of colour vision."""
     parts = np.array([int(rgb[at : at + 2], 16) / 255 for at in (1, 3, 5)])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     x, y, z = TO_XYZ @ np.clip(EYES[eyes] @ linear, 0, 1) / [0.95047, 1.0, 1.08883]
@@ -54,36 +54,36 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(d_l**2 + d_c**2 + d_h**2 + r * d_c * d_h))
 
 
-def test_ciede2000_is_right() -> None:
-    """A pair of the published test data."""
+def test_ciede2000() -> None:
+    """Check one pair of the published test data."""
     assert difference(np.array([50, 2.6772, -79.7751]), np.array([50, 0, -82.7485])) == pytest.approx(2.0425, abs=1e-4)
 
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize(("emotions", "least"), [(EMOTIONS["7emotions"], 14), (tuple(COLORS), 11)])
-def test_any_two_emotions_differ_to_all_eyes(eyes: str, emotions: tuple[str, ...], least: float) -> None:
+def test_any_two_emotions_differ_in_all_color_vision_types(eyes: str, emotions: tuple[str, ...], least: float) -> None:
     seen = {emotion: lab(color(emotion), eyes) for emotion in emotions}
     close = {pair: difference(seen[pair[0]], seen[pair[1]]) for pair in combinations(seen, 2)}
     assert min(close.values()) >= least, min(close, key=close.__getitem__)
 
 
 @pytest.mark.parametrize("emotion", [*COLORS, "bored", "curious", "ängstlich"])
-def test_letters_can_be_read_on_every_colour(emotion: str) -> None:
+def test_text_contrast_is_sufficient_on_every_color(emotion: str) -> None:
     assert contrast(ink(color(emotion)), color(emotion)) >= 4.5
 
 
-def test_every_emotion_of_the_vendor_has_its_colour() -> None:
+def test_every_emotion_of_the_vendor_has_a_color() -> None:
     named = {*EMOTIONS["4emotions"], *EMOTIONS["7emotions"], "nervous", "irritated", "excited", "sleepy"}
     assert set(COLORS) == named
 
 
-def test_an_unknown_emotion_has_a_colour_of_its_own_for_good() -> None:
+def test_unknown_emotion_has_a_stable_color() -> None:
     assert color("bored") == "#92d6a3"
     assert color("Bored") == color("bored")
     assert color("curious") != color("bored")
     assert color("Happy") == COLORS["happy"]
 
 
-def test_contrast_is_that_of_wcag() -> None:
+def test_contrast_follows_wcag() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.478, abs=1e-3)

@@ -17,12 +17,12 @@ def segments(*rows: tuple[float, float, str | None, float]) -> list[EmotionSegme
     return [EmotionSegment(*row) for row in rows]
 
 
-def test_neighbours_with_the_same_emotion_are_one_piece() -> None:
+def test_adjacent_segments_with_the_same_emotion_are_merged() -> None:
     pieces = merge_segments(segments((0, 5, "sad", 0.5), (5, 20, "sad", 0.9), (20, 25, "happy", 0.7)))
     assert pieces == [Cell(0, 20, "sad", pytest.approx(0.8)), Cell(20, 25, "happy", 0.7)]
 
 
-def test_a_gap_is_a_piece_without_a_confidence() -> None:
+def test_gap_is_a_piece_without_confidence() -> None:
     first, gap, last = merge_segments(segments((2, 5, "sad", 0.5), (8, 10, "sad", 0.9)))[0:3]
     assert (first.start, first.end, first.label) == (0, 2, "nothing")
     assert (gap.start, gap.end, gap.emotion) == (2, 5, "sad")
@@ -30,21 +30,21 @@ def test_a_gap_is_a_piece_without_a_confidence() -> None:
     assert math.isnan(last.confidence)
 
 
-def test_an_emotion_that_was_dropped_is_no_gap() -> None:
+def test_dropped_emotion_is_not_a_gap() -> None:
     assert [piece.label for piece in merge_segments(segments((0, 5, None, 0.2), (5, 10, "sad", 0.9)))] == [
         "no emotion",
         "sad",
     ]
 
 
-def test_segments_that_overlap_are_drawn_one_after_the_other() -> None:
+def test_overlapping_segments_are_cut() -> None:
     pieces = merge_segments(
         segments((0, 6, "sad", 0.5), (4, 5, "calm", 0.5), (5, 9, "happy", 0.5), (9, 9, "calm", 0.1))
     )
     assert [(piece.start, piece.end, piece.emotion) for piece in pieces] == [(0, 6, "sad"), (6, 9, "happy")]
 
 
-def test_too_many_pieces_become_few_with_the_emotion_heard_longest() -> None:
+def test_downsample_keeps_the_longest_emotion() -> None:
     turns = (
         [(10 * i, 10 * i + 7, "sad", 0.6) for i in range(100)],
         [(10 * i + 7, 10 * i + 10, "calm", 0.9) for i in range(100)],
@@ -55,7 +55,7 @@ def test_too_many_pieces_become_few_with_the_emotion_heard_longest() -> None:
     assert downsample(pieces, 10) == [Cell(0, 1000, "sad", pytest.approx(0.6))]
 
 
-def test_coarser_pieces_cover_all_the_time() -> None:
+def test_downsampled_pieces_cover_the_whole_time() -> None:
     pieces = merge_segments(
         segments(*((5 * i, 5 * i + 5, ("sad", "calm", "happy")[i // 17 % 3 if i % 2 else 0], 0.5) for i in range(720)))
     )
@@ -65,7 +65,7 @@ def test_coarser_pieces_cover_all_the_time() -> None:
     assert all(one.end == other.start for one, other in pairwise(few))
 
 
-def test_a_strip_says_what_it_shows() -> None:
+def test_strip_has_a_text_description() -> None:
     pieces = merge_segments(segments((0, 15, "sad", 0.5), (15, 20, "happy", 0.7)))
     drawn = strip(pieces, 'a "call"')
     assert 'role="img"' in drawn
@@ -74,31 +74,31 @@ def test_a_strip_says_what_it_shows() -> None:
     assert 'style="flex:5 0 0;' in drawn
 
 
-def test_words_name_the_five_most_frequent_emotions() -> None:
+def test_description_names_the_five_longest_emotions() -> None:
     pieces = [Cell(10 * i, 10 * i + 9 - i, name, 0.5) for i, name in enumerate("abcdefg")]
     assert describe(pieces) == "a 21%, b 19%, c 17%, d 14%, e 12%, others 17% of 0:42"
 
 
-def test_the_line_around_what_is_coloured_is_seen_on_every_page() -> None:
+def test_outline_is_visible_on_every_background() -> None:
     (line,) = set(re.findall(r"0 0 0 1px (#[0-9a-f]{6})", bar(0.5, "happy")))
     assert min(contrast(line, page) for page in ("#ffffff", "#f5f6f8", "#14171c", "#000000")) >= 3
 
 
 @pytest.mark.parametrize(("share", "width"), [(0.5, "50.0%"), (1.7, "100.0%"), (-0.2, "0.0%")])
-def test_a_bar_stays_in_its_room(share: float, width: str) -> None:
+def test_bar_width_is_clipped(share: float, width: str) -> None:
     assert f"width:{width};" in bar(share, "happy")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [(0, "0:00"), (5, "0:05"), (59.96, "1:00"), (65.25, "1:05.2"), (3599.99, "1:00:00"), (36_605, "10:10:05")],
 )
-def test_clock(seconds: float, told: str) -> None:
-    assert clock(seconds) == told
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a' onclick='x"])
-def test_whatever_is_not_markup_is_escaped(hostile: str) -> None:
+def test_text_and_attributes_are_escaped(hostile: str) -> None:
     made = tag("p", hostile, [hostile], title=hostile)
     inner = made.removeprefix('<p title="').removesuffix("</p>")
     assert "<" not in inner.replace('">', "", 1)

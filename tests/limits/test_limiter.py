@@ -35,7 +35,7 @@ def never() -> bool:
 
 
 def starts(ledger: Ledger, clock: Clock, number: int, *windows: Window, concurrency: int = 10**6) -> list[float]:
-    """Take permits as fast as the ledger gives them, with a clock that jumps over every wait."""
+    """Take permits as fast as the ledger grants them, with a clock that skips every wait."""
     times = []
     while len(times) < number:
         permit, when = ledger.take(windows, concurrency, exactly)
@@ -56,7 +56,7 @@ def starts(ledger: Ledger, clock: Clock, number: int, *windows: Window, concurre
     )
 )
 @settings(max_examples=25, deadline=None)
-def test_every_window_holds_exactly_and_no_time_is_lost(limits: list[tuple[int, float]]) -> None:
+def test_permits_start_as_early_as_all_windows_allow(limits: list[tuple[int, float]]) -> None:
     clock = Clock()
     windows = [Window(count, seconds) for count, seconds in limits]
     times = starts(Ledger(None, clock), clock, 60, *windows)
@@ -68,7 +68,7 @@ def test_every_window_holds_exactly_and_no_time_is_lost(limits: list[tuple[int, 
     assert times == pytest.approx(best, abs=1e-6)
 
 
-def test_the_standard_policy_over_a_day() -> None:
+def test_standard_policy_over_a_day() -> None:
     clock = Clock()
     times = starts(Ledger(None, clock), clock, 2_500, *Policy.from_limits(RateLimits()).windows)
     for count, seconds in ((10, 1.0), (100, 60.0), (1_000, 3_600.0)):
@@ -76,7 +76,7 @@ def test_the_standard_policy_over_a_day() -> None:
     assert times[-1] - times[0] == pytest.approx(2 * 3_600 + 4 * 60 + 9, abs=1.0)
 
 
-def test_two_processes_see_the_same_windows(tmp_path: Path) -> None:
+def test_processes_share_windows(tmp_path: Path) -> None:
     clock = Clock()
     one, other = (Ledger(tmp_path / "limits.sqlite3", clock) for _ in range(2))
     window = Window(3, 10.0)
@@ -85,7 +85,7 @@ def test_two_processes_see_the_same_windows(tmp_path: Path) -> None:
     assert taken[3][1] == pytest.approx(9.5)
 
 
-def test_permits_that_are_out_count_for_all(tmp_path: Path) -> None:
+def test_processes_share_concurrency(tmp_path: Path) -> None:
     one, other = (Ledger(tmp_path / "limits.sqlite3") for _ in range(2))
     permit, _ = one.take((), 1, exactly)
     assert other.take((), 1, exactly)[0] == 0
@@ -93,7 +93,7 @@ def test_permits_that_are_out_count_for_all(tmp_path: Path) -> None:
     assert other.take((), 1, exactly)[0]
 
 
-def test_a_process_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
+def test_permits_of_a_killed_process_are_reclaimed(tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom valence_integrations._limits.ledger import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]))\nassert ledger.take((), 2, float)[0] and ledger.take((), 2, float)[0]\n"
@@ -104,7 +104,7 @@ def test_a_process_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "limits.sqlite3").take((), 2, exactly)[0]
 
 
-def test_a_permit_that_never_comes_back_is_forgotten_after_a_while(tmp_path: Path) -> None:
+def test_unreturned_permit_expires(tmp_path: Path) -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
     assert ledger.take((), 1, exactly)[0]
@@ -115,7 +115,7 @@ def test_a_permit_that_never_comes_back_is_forgotten_after_a_while(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("asked", "held"), [(7.0, 7.0), (9_999.0, 120.0)])
-def test_a_hold_holds_everybody_within_reason(tmp_path: Path, asked: float, held: float) -> None:
+def test_hold_applies_to_all_processes_and_is_capped(tmp_path: Path, asked: float, held: float) -> None:
     clock = Clock()
     one, other = (Ledger(tmp_path / "limits.sqlite3", clock) for _ in range(2))
     assert Limiter(one, Policy()).hold(asked) == held
@@ -125,14 +125,14 @@ def test_a_hold_holds_everybody_within_reason(tmp_path: Path, asked: float, held
     assert other.take((), 5, exactly)[0]
 
 
-def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
+def test_shorter_hold_does_not_end_a_longer_one() -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
     assert [ledger.hold(10.0), ledger.hold(1.0), ledger.hold(20.0)] == [True, False, False]
     assert ledger.take((), 5, exactly) == (0, pytest.approx(20.0))
 
 
-def test_a_clock_that_goes_back_stops_nobody_for_long() -> None:
+def test_clock_set_back_does_not_block_calls() -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
     starts(ledger, clock, 5, Window(2, 10.0))
@@ -140,7 +140,7 @@ def test_a_clock_that_goes_back_stops_nobody_for_long() -> None:
     assert starts(ledger, clock, 1, Window(2, 10.0))[0] - clock.now <= 10.0
 
 
-def test_calls_of_others_leave_less() -> None:
+def test_usage_by_other_clients_reduces_the_windows() -> None:
     clock = Clock()
     status = {
         "limits": {"requests_per_second": 10, "requests_per_hour": 6, "burst_limit": None},
@@ -153,7 +153,7 @@ def test_calls_of_others_leave_less() -> None:
     assert times[3] - times[0] == pytest.approx(3_600.0)
 
 
-def test_an_account_that_others_have_used_up() -> None:
+def test_exhausted_account_waits_for_its_window() -> None:
     clock = Clock()
     window = Window(5, 60.0, others=7, others_until=clock.now + 60.0)
     assert starts(Ledger(None, clock), clock, 1, window) == [pytest.approx(1_000_060.0)]
@@ -197,18 +197,18 @@ def test_windows_of_limits(limits: RateLimits, windows: list[tuple[int, float]])
         {"limits": {"requests_per_day": 0.5}},
     ],
 )
-def test_a_status_that_tells_no_limits(status: object) -> None:
+def test_invalid_status_raises(status: object) -> None:
     with pytest.raises((TypeError, ValueError), match=r"status|requests_per"):
         Policy.from_status(status, lambda seconds: 0, 0.0)
 
 
 @pytest.mark.parametrize("usage", [None, [], {"requests_per_hour": "many"}])
-def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
+def test_invalid_usage_is_ignored(usage: object) -> None:
     policy = Policy.from_status({"limits": {"requests_per_hour": 6.0}, "current_usage": usage}, lambda seconds: 0, 0.0)
     assert policy.windows == (Window(6, 3_600.0, 0, 3_600.0),)
 
 
-def test_no_more_permits_than_allowed_at_once() -> None:
+def test_concurrency_is_never_exceeded() -> None:
     limiter = Limiter(Ledger(None), Policy(), 3)
     inside = most = 0
     lock = threading.Lock()
@@ -254,14 +254,14 @@ def test_first_come_first_served() -> None:
     assert order == list(range(6))
 
 
-def test_a_permit_comes_back_after_an_error() -> None:
+def test_permit_is_released_after_an_error() -> None:
     limiter = Limiter(Ledger(None), Policy(), 1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), limiter.permit(never):
             _ = 1 / 0
 
 
-def test_who_is_stopped_waits_no_longer() -> None:
+def test_stopped_call_stops_waiting() -> None:
     clock = Clock()
     limiter = Limiter(Ledger(None, clock), Policy((Window(1, 3_600.0),)), 1)
     with limiter.permit(never):
@@ -272,7 +272,7 @@ def test_who_is_stopped_waits_no_longer() -> None:
         pass
 
 
-def test_a_429_lengthens_short_windows_and_calm_shortens_them_again() -> None:
+def test_short_windows_stretch_after_a_429_and_recover() -> None:
     clock = Clock()
     limiter = Limiter(Ledger(None, clock), Policy((Window(10, 1.0),)))
     for _ in range(100):
@@ -291,14 +291,14 @@ def test_a_429_lengthens_short_windows_and_calm_shortens_them_again() -> None:
     assert limiter.window_length(1.0) == pytest.approx(plain, abs=0.001)
 
 
-def test_a_429_asks_for_the_policy_anew() -> None:
+def test_policy_is_refreshed_after_a_429() -> None:
     refreshed = Policy((Window(2, 1.0),))
     limiter = Limiter(Ledger(None), Policy((Window(10, 1.0),)), refresh=lambda: refreshed)
     limiter.hold(0.0)
     assert limiter.windows == refreshed.windows
 
 
-def test_the_file_tells_neither_key_nor_host_and_is_private(tmp_path: Path) -> None:
+def test_file_is_private_and_reveals_neither_key_nor_host(tmp_path: Path) -> None:
     path = ledger_path(tmp_path / "new", "https://api.example.com", "sk-secret")
     assert "secret" not in path.name
     assert "example" not in path.name
@@ -309,7 +309,7 @@ def test_the_file_tells_neither_key_nor_host_and_is_private(tmp_path: Path) -> N
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_without_a_place_to_write_the_limits_hold_in_this_process(tmp_path: Path) -> None:
+def test_unwritable_directory_limits_only_this_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
         ledger = Ledger(tmp_path / "file" / "limits.sqlite3")
@@ -326,7 +326,7 @@ def take_some(path: Path, number: int) -> list[float]:
     return mine
 
 
-def test_four_processes_together_keep_the_policy(tmp_path: Path) -> None:
+def test_four_processes_together_respect_the_policy(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         taken = pool.starmap(take_some, [(tmp_path / "limits.sqlite3", 15)] * 4, chunksize=1)
     times = sorted(time for mine in taken for time in mine)
@@ -338,7 +338,7 @@ def test_four_processes_together_keep_the_policy(tmp_path: Path) -> None:
     unused=st.lists(st.booleans(), min_size=30, max_size=30), limits=st.sampled_from([(3, 10.0), (5, 2.0), (1, 1.0)])
 )
 @settings(max_examples=25, deadline=None)
-def test_a_permit_that_was_not_used_leaves_no_trace(unused: list[bool], limits: tuple[int, float]) -> None:
+def test_unused_permit_frees_its_slot(unused: list[bool], limits: tuple[int, float]) -> None:
     clock = Clock()
     ledger, window = Ledger(None, clock), Window(*limits)
     used = []
@@ -352,7 +352,7 @@ def test_a_permit_that_was_not_used_leaves_no_trace(unused: list[bool], limits: 
     assert ledger.started(1e9) == len(used)
 
 
-def test_a_permit_given_back_twice_gives_back_no_other() -> None:
+def test_giving_a_permit_back_twice_is_harmless() -> None:
     clock = Clock()
     ledger, window = Ledger(None, clock), Window(2, 10.0)
     first, start = ledger.take((window,), 2, exactly)
@@ -364,7 +364,7 @@ def test_a_permit_given_back_twice_gives_back_no_other() -> None:
     assert ledger.take((window,), 9, exactly) == (0, 9.5)
 
 
-def test_a_job_that_is_stopped_leaves_its_permit_to_others(tmp_path: Path) -> None:
+def test_stopped_job_gives_its_permit_back(tmp_path: Path) -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
     for at in (0.0, 0.1):
@@ -377,7 +377,7 @@ def test_a_job_that_is_stopped_leaves_its_permit_to_others(tmp_path: Path) -> No
     assert ledger.started(10.0) == 2
 
 
-def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) -> None:
+def test_remote_permit_lasts_while_it_is_renewed(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "limits.sqlite3"
     ledger, local = Ledger(path, clock, remote=True), Ledger(path, clock)
@@ -392,7 +392,7 @@ def test_a_permit_held_elsewhere_lasts_as_long_as_it_is_renewed(tmp_path: Path) 
     assert ledger.take((), 1, exactly)[0] == 0
 
 
-def test_whoever_takes_over_counts_what_is_out(tmp_path: Path) -> None:
+def test_new_server_counts_permits_in_use(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "limits.sqlite3"
     permit, _ = Ledger(path, clock, remote=True).take((Window(1, 100.0),), 1, exactly)

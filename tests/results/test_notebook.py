@@ -8,7 +8,7 @@ SHORT = EmotionPrediction(
 )
 
 
-def test_a_short_item_is_a_bar_for_each_score_the_largest_first() -> None:
+def test_short_item_shows_a_bar_per_score_in_descending_order() -> None:
     shown = SHORT._repr_html_()
     assert "happy 0.78" in shown
     assert " · 0:03.2 · discrete · padded · from the cache" in shown
@@ -17,7 +17,7 @@ def test_a_short_item_is_a_bar_for_each_score_the_largest_first() -> None:
     assert f"width:10.0%;background:{COLORS['angry']}" in shown
 
 
-def test_a_long_item_is_a_strip_with_its_legend() -> None:
+def test_long_item_shows_a_strip_with_a_legend() -> None:
     segments = [EmotionSegment(5.0 * i, 5.0 * i + 5, ("sad", "calm")[i // 10 % 2], 0.5) for i in range(30)]
     shown = EmotionPrediction.from_segments(segments, duration=150.0, source="asynch")._repr_html_()
     assert shown.count("title=") == 3
@@ -26,12 +26,12 @@ def test_a_long_item_is_a_strip_with_its_legend() -> None:
     assert "<table" not in shown
 
 
-def test_a_day_of_audio_does_not_fill_the_notebook() -> None:
+def test_html_of_a_day_of_audio_is_small() -> None:
     segments = [EmotionSegment(5.0 * i, 5.0 * i + 5, ("sad", "calm")[i % 2], 0.5) for i in range(17_280)]
     assert len(EmotionPrediction.from_segments(segments)._repr_html_()) < 30_000
 
 
-def test_a_failed_item_shows_its_error_escaped() -> None:
+def test_failed_item_shows_its_escaped_error() -> None:
     error = errors.UnreadableAudioError("the file is empty.").named("<script>.wav")
     shown = EmotionPrediction(error=error)._repr_html_()
     assert "UnreadableAudioError" in shown
@@ -39,13 +39,13 @@ def test_a_failed_item_shows_its_error_escaped() -> None:
     assert "<script>" not in shown
 
 
-def test_an_item_that_was_not_sent() -> None:
+def test_item_not_sent_has_no_emotion() -> None:
     shown = EmotionPrediction(duration=2.0)._repr_html_()
     assert "no emotion" in shown
     assert " · 0:02 · not sent" in shown
 
 
-def test_names_of_emotions_are_escaped() -> None:
+def test_emotion_names_are_escaped() -> None:
     shown = EmotionPrediction("<b>", 0.5, {"<b>": 0.5})._repr_html_()
     assert "<b>" not in shown
     assert "&lt;b&gt; 0.50" in shown

@@ -33,7 +33,7 @@ def closed() -> Iterator[None]:
     plt.close("all")
 
 
-def test_scores_are_bars_in_the_colours_of_their_emotions() -> None:
+def test_scores_are_bars_in_emotion_colors() -> None:
     ax = SHORT.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["angry", "sad", "happy"]
     assert [bar.get_width() for bar in ax.patches] == [0.1, 0.3, 0.78]
@@ -41,7 +41,7 @@ def test_scores_are_bars_in_the_colours_of_their_emotions() -> None:
     assert ax.get_title() == "happy 0.78"
 
 
-def test_a_timeline_is_as_high_as_its_confidence() -> None:
+def test_timeline_height_is_the_confidence() -> None:
     ax = LONG.plot()
     assert [(box.get_x(), box.get_width(), box.get_height()) for box in ax.patches] == [
         (0.0, 5.0, 0.5),
@@ -53,7 +53,7 @@ def test_a_timeline_is_as_high_as_its_confidence() -> None:
     assert ax.get_xlim() == (0.0, 16.5)
 
 
-def test_a_timeline_is_drawn_over_its_waveform() -> None:
+def test_timeline_is_drawn_over_its_waveform() -> None:
     ax = LONG.plot((voice(16.5, 8_000), 8_000))
     assert [box.get_height() for box in ax.patches] == [2.0] * 3
     (waveform,) = ax.collections
@@ -62,36 +62,36 @@ def test_a_timeline_is_drawn_over_its_waveform() -> None:
     assert max(extent.y1, -extent.y0) == pytest.approx(1.0)
 
 
-def test_a_short_item_is_drawn_over_its_waveform_too() -> None:
+def test_short_item_is_drawn_over_its_waveform() -> None:
     ax = SHORT.plot(EXAMPLES / "audio" / "ruth_angry.ogg")
     assert len(ax.collections) == 1
     assert [box.get_width() for box in ax.patches] == [6.0]
 
 
-def test_silence_and_few_samples_can_be_drawn() -> None:
+def test_silence_and_few_samples_can_be_plotted() -> None:
     ax = SHORT.plot(np.zeros(100, dtype=np.float32))
     assert ax.collections[0].get_paths()[0].get_extents().y1 == 0.0
 
 
-def test_it_draws_where_it_is_told() -> None:
+def test_plot_uses_the_given_axes() -> None:
     _, (left, right) = plt.subplots(1, 2)
     assert SHORT.plot(ax=right) is right
     assert len(right.patches) == 3
     assert not left.patches
 
 
-def test_a_failed_item_raises_its_error() -> None:
+def test_failed_item_raises_its_error() -> None:
     with pytest.raises(errors.UnreadableAudioError, match="empty"):
         EmotionPrediction(error=errors.UnreadableAudioError("the file is empty.")).plot()
 
 
-def test_audio_that_cannot_be_read_is_named() -> None:
+def test_unreadable_audio_is_named() -> None:
     with pytest.raises(errors.UnreadableAudioError, match=r"no_such\.wav"):
         LONG.plot("no_such.wav")
 
 
 @pytest.mark.parametrize(("module", "call"), [("matplotlib", "plot"), ("pandas", "to_frame")])
-def test_what_is_not_installed_is_named_with_its_extra(module: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dependency_names_its_extra(module: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)

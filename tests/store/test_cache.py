@@ -19,7 +19,7 @@ VALUE = {"segments": [{"emotion": "happy", "scores": {"happy": 0.7}}], "request_
 FILE = "answers.sqlite3"
 
 
-def test_keeps_values_across_objects(tmp_path: Path) -> None:
+def test_values_persist_across_objects(tmp_path: Path) -> None:
     ResultCache(tmp_path / "new" / "deep").put("a", VALUE)
     cache = ResultCache(tmp_path / "new" / "deep")
     assert cache.get("a") == VALUE
@@ -28,13 +28,13 @@ def test_keeps_values_across_objects(tmp_path: Path) -> None:
     assert cache.get("a") is None
 
 
-def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+def test_files_are_readable_only_by_their_owner(tmp_path: Path) -> None:
     ResultCache(tmp_path).put("a", VALUE)
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
 
 
-def test_a_temporary_cache_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_cache_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cache = ResultCache(None)
     cache.put("a", VALUE)
@@ -63,7 +63,7 @@ def write_and_die(directory: Path, name: int) -> None:
     os._exit(1)
 
 
-def test_processes_that_die_lose_nothing(tmp_path: Path) -> None:
+def test_killed_processes_lose_no_values(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_and_die, args=(tmp_path, name)) for name in range(2)]
     for writer in writers:
@@ -80,7 +80,7 @@ def open_at(moment: float, directory: Path, name: int) -> None:
     ResultCache(directory).put(str(name), {"name": name})
 
 
-def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:
+def test_processes_open_a_new_file_concurrently(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         pool.starmap(open_at, [(0.0, tmp_path / "warm", name) for name in range(4)], chunksize=1)
@@ -92,7 +92,7 @@ def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:
             assert not list(directory.glob("*.aside*"))
 
 
-def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
+def test_corrupt_file_is_moved_aside(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"this is no database, and never was one" * 100)
     cache = ResultCache(tmp_path)
     with pytest.warns(UserWarning, match=r"cannot be used .*\.aside"):
@@ -101,7 +101,7 @@ def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.aside"))) == 1
 
 
-def test_a_foreign_database_is_set_aside_unharmed(tmp_path: Path) -> None:
+def test_foreign_database_is_moved_aside_unchanged(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as foreign:
         foreign.execute("CREATE TABLE answers (precious TEXT)")
         foreign.execute("INSERT INTO answers VALUES ('mine')")
@@ -114,7 +114,7 @@ def test_a_foreign_database_is_set_aside_unharmed(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_a_place_that_cannot_be_written_is_gone_without(tmp_path: Path) -> None:
+def test_unwritable_directory_falls_back_to_a_temporary_cache(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = ResultCache(tmp_path / "file" / "cache")
     with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
@@ -122,7 +122,7 @@ def test_a_place_that_cannot_be_written_is_gone_without(tmp_path: Path) -> None:
     assert cache.get("a") == VALUE, "within the job, answers are still there"
 
 
-def test_a_claim_is_one_processs_until_it_is_given_up(tmp_path: Path) -> None:
+def test_claim_is_exclusive_until_released(tmp_path: Path) -> None:
     one, other = ResultCache(tmp_path), ResultCache(tmp_path)
     assert [one.claim("a"), other.claim("a"), other.claim("b")] == [True, False, True]
     one.release("a")
@@ -134,7 +134,7 @@ def claim_and_die(directory: Path) -> None:
     os._exit(0)
 
 
-def test_a_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+def test_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     claimer = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(tmp_path,))
     claimer.start()
     claimer.join(30)
@@ -161,7 +161,7 @@ def test_info_clear_and_export(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "left"), [("VALENCE_CACHE_MAX_AGE_DAYS", "2", 2), ("VALENCE_CACHE_MAX_MB", "0.00002", 1)]
 )
-def test_the_oldest_go_when_the_environment_says_so(
+def test_environment_variables_prune_the_oldest_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, left: int
 ) -> None:
     cache = ResultCache(tmp_path)
@@ -176,7 +176,7 @@ def test_the_oldest_go_when_the_environment_says_so(
     assert [again.get(name) is not None for name in ("old", "middle", "new")] == [False, left == 2, True]
 
 
-def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_directory(Settings(cache=False)) is None
     assert cache_directory(Settings(cache=tmp_path)) == tmp_path
     monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "a"))
@@ -186,7 +186,7 @@ def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "valence-integrations" in str(cache_directory(Settings()))
 
 
-def test_the_key_tells_apart_what_gives_other_answers() -> None:
+def test_cache_key_depends_on_all_that_changes_the_answer() -> None:
     settings = [
         Settings(),
         Settings(model="7emotions"),

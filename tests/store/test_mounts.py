@@ -31,19 +31,19 @@ tmpfs /mnt/bucket/shadow tmpfs rw 0 0
         ("/srv/x/y", "cifs"),
     ],
 )
-def test_the_deepest_mount_tells(directory: str, kind: str | None, tmp_path: Path) -> None:
+def test_deepest_mount_decides(directory: str, kind: str | None, tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
     assert network_filesystem(Path(directory), mounts) == kind
 
 
-def test_what_is_mounted_last_at_a_place_counts(tmp_path: Path) -> None:
+def test_last_mount_at_a_path_decides(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("a /x ext4 rw 0 0\nb /x nfs rw 0 0\n")
     assert network_filesystem(Path("/x/y"), mounts) == "nfs"
 
 
-def test_a_link_is_followed(tmp_path: Path) -> None:
+def test_symbolic_links_are_resolved(tmp_path: Path) -> None:
     real, link, mounts = tmp_path / "real", tmp_path / "link", tmp_path / "mounts"
     real.mkdir()
     link.symlink_to(real)
@@ -51,5 +51,5 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert network_filesystem(link / "cache", mounts) == "lustre"
 
 
-def test_without_a_table_nothing_is_known(tmp_path: Path) -> None:
+def test_missing_mount_table_returns_none(tmp_path: Path) -> None:
     assert network_filesystem(tmp_path, tmp_path / "none") is None
