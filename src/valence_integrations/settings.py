@@ -86,7 +86,7 @@ class _ApiKey:
         if value is self or value is None:
             return
         if not isinstance(value, str) or not value.strip().isascii() or not value.strip().isprintable():
-            raise SettingsError("api_key must be a string of printable ASCII characters; copy it again.")
+            raise SettingsError("must be printable ASCII characters.", setting="api_key", remedy="Copy it again.")
         settings.__dict__["_api_key"] = value.strip()
 
     def __repr__(self) -> str:
@@ -95,6 +95,7 @@ class _ApiKey:
 
 def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callable[[], T]:
     """Read an environment variable, when the settings are made."""
+    setting = variable.removeprefix("VALENCE_").removeprefix("API_").lower()
 
     def read() -> T:
         text = os.environ.get(variable, "").strip()
@@ -102,8 +103,14 @@ def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callab
             return default
         try:
             return cast("T", parse(text))
-        except ValueError as error:
-            raise SettingsError(f"The environment variable {variable} is {text!r}: {error}") from None
+        except ValueError:
+            kind = "whole number" if parse is int else "number"
+            raise SettingsError(
+                f"The environment variable {variable} is {text!r}, which is not a {kind}.",
+                code="invalid_environment",
+                setting=setting,
+                remedy="Change or unset it.",
+            ) from None
 
     return read
 
@@ -162,7 +169,7 @@ class Settings:
     Raises
     ------
     SettingsError
-        If a value cannot be.
+        If a value is invalid.
 
     Examples
     --------
@@ -206,11 +213,11 @@ class Settings:
         set_ = object.__setattr__
         set_(self, "base_url", _checked_url(self.base_url))
         if not self.discrete_path.startswith("/"):
-            raise SettingsError(f'discrete_path must start with "/", not {self.discrete_path!r}.')
+            raise SettingsError(f'must start with "/", not {self.discrete_path!r}.', setting="discrete_path")
         for name, kind in (("short_audio", ShortAudio), ("long_audio", LongAudio), ("payload", Payload)):
             check_choice(name, getattr(self, name), get_args(kind))
         if not self.model or not isinstance(self.model, str):
-            raise SettingsError(f"model must be the name of a model, such as '4emotions', not {self.model!r}.")
+            raise SettingsError(f"must name a model, such as '4emotions', not {self.model!r}.", setting="model")
         set_(self, "emotions", _checked_emotions(self.emotions))
         for name in ("sampling_rate", "max_attempts"):
             _check_count(name, getattr(self, name))
@@ -219,7 +226,7 @@ class Settings:
         for name, highest in (("min_confidence", 1.0), ("max_audio_seconds", float("inf"))):
             _check_number(name, getattr(self, name), highest)
         if not (self.limits in ("auto", None) or isinstance(self.limits, RateLimits)):
-            raise SettingsError(f'limits must be "auto", a RateLimits or None, not {self.limits!r}.')
+            raise SettingsError(f'must be "auto", a RateLimits or None, not {self.limits!r}.', setting="limits")
         set_(self, "timeout", _checked_timeout(self.timeout))
         if not isinstance(self.cache, bool):
             set_(self, "cache", Path(self.cache))
@@ -236,8 +243,10 @@ class Settings:
         known = self.emotions or EMOTIONS.get(self.model)
         if known is None:
             raise SettingsError(
-                f"The emotions of the model {self.model!r} are not known here: "
-                f'pass emotions=("angry", ...); {" and ".join(EMOTIONS)} need none.'
+                f"The emotions of the model {self.model!r} are not known here.",
+                code="emotions_unknown",
+                setting="emotions",
+                remedy=f'Pass emotions=("angry", ...); {" and ".join(EMOTIONS)} need none.',
             )
         return known
 
@@ -252,9 +261,10 @@ class Settings:
         if self.api_key:
             return self.api_key
         raise MissingKeyError(
-            "There is no Valence API key. Set the environment variable VALENCE_API_KEY, or pass api_key=... "
+            "there is no API key.",
+            remedy="Set the environment variable VALENCE_API_KEY, or pass api_key=... "
             "(worker processes see only the variable, and only if it was set before they started: "
-            "the key is in no pickle). To try things out without a key, use valence_integrations.sandbox.Sandbox."
+            "the key is in no pickle). To try things out without a key, use valence_integrations.sandbox.Sandbox.",
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -283,15 +293,18 @@ def changed_settings(settings: Settings, **changes: Any) -> Settings:
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `choices`."""
     if value not in choices:
-        raise SettingsError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+        raise SettingsError(f"must be one of {', '.join(map(repr, choices))}, not {value!r}.", setting=name)
 
 
 def _check_count(name: str, value: object, *, optional: bool = False) -> None:
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        allowed = "a whole number of at least 1" + (", or None" if optional else "")
-        raise SettingsError(f"{name} must be {allowed}, not {value!r}.")
+        raise SettingsError(
+            f"must be a whole number of at least 1, not {value!r}.",
+            setting=name,
+            remedy="None is accepted, too." if optional else None,
+        )
 
 
 def _check_number(name: str, value: object, highest: float) -> None:
@@ -299,17 +312,19 @@ def _check_number(name: str, value: object, highest: float) -> None:
         isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= highest
     ):
         allowed = "between 0 and 1" if highest == 1.0 else "of at least 0"
-        raise SettingsError(f"{name} must be a number {allowed}, or None, not {value!r}.")
+        raise SettingsError(
+            f"must be a number {allowed}, not {value!r}.", setting=name, remedy="None is accepted, too."
+        )
 
 
 def _checked_emotions(emotions: object) -> tuple[str, ...] | None:
     if emotions is None:
         return None
     if isinstance(emotions, str):
-        raise SettingsError(f"emotions must be a sequence of names, such as ({emotions!r},), not a string.")
+        raise SettingsError(f"must be a sequence of names, such as ({emotions!r},), not a string.", setting="emotions")
     names = tuple(name.strip() if isinstance(name, str) else name for name in cast("tuple[str, ...]", emotions))
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise SettingsError(f"emotions must be different, non-empty names, not {names!r}.")
+        raise SettingsError(f"must be different, non-empty names, not {names!r}.", setting="emotions")
     return names
 
 
@@ -320,19 +335,19 @@ def _checked_timeout(timeout: object) -> tuple[float, float]:
             return float(connect), float(read)
     except (TypeError, ValueError):
         pass
-    raise SettingsError(f"timeout must be two positive numbers of seconds, (connect, read), not {timeout!r}.")
+    raise SettingsError(f"must be two positive numbers, (connect, read), not {timeout!r}.", setting="timeout")
 
 
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError(f"base_url must look like {DEFAULT_BASE_URL!r}, not {url!r}.")
+        raise SettingsError(f"must look like {DEFAULT_BASE_URL!r}, not {url!r}.", setting="base_url")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("base_url must be a plain address, without user, query or fragment.")
+        raise SettingsError("must be a plain address, without user, query or fragment.", setting="base_url")
     if parts.scheme == "http" and not _is_loopback(host):
         raise SettingsError(
-            f"base_url {url!r} would send the key unencrypted: use https:// (http:// is for 127.0.0.1)."
+            f"must be https://: {url!r} would send the key unencrypted (http:// is for 127.0.0.1).", setting="base_url"
         )
     return url.rstrip("/")
 

@@ -193,8 +193,9 @@ def test_formats_of_the_av_extra(container: str, codec: str) -> None:
 def test_without_the_av_extra_the_pip_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     m4a = struct.pack(">I4s4s", 24, b"ftyp", b"M4A ") + bytes(100)
-    with pytest.raises(errors.UnreadableAudioError, match=r'pip install "valence-integrations\[av\]"'):
+    with pytest.raises(errors.UnreadableAudioError, match=r'pip install "valence-integrations\[av\]"') as caught:
         open_clip(m4a)
+    assert caught.value.code == "audio_needs_av"
 
 
 def test_bytes_that_ffmpeg_takes_for_audio_without_a_rate_are_unreadable() -> None:
@@ -272,7 +273,7 @@ def test_missing_items(missing: object) -> None:
         ("s3://bucket/a.wav", "not fetched"),
         ("hf://datasets/x/a.wav", "not fetched"),
         (b"", "empty"),
-        (b"<!DOCTYPE html>", "no audio file"),
+        (b"<!DOCTYPE html>", "not a readable audio file"),
         (np.array([FILE[:-2] + b"\0\0"])[0], "numpy cuts zeros"),
         (b"RIFF\x24\0\0\0WAVEfm", "damaged"),
         (FILE[:-500], r"cut off: 47500 of its 48000 bytes.*Export or copy it again"),
@@ -306,6 +307,39 @@ def test_bad_items_are_refused_by_name_and_reason(item: object, said: str) -> No
     with pytest.raises(errors.UnreadableAudioError, match=said) as caught:
         opened(item).wav()
     assert caught.value.item
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ("none.wav", "audio_not_found"),
+        ("", "audio_path_invalid"),
+        (".", "audio_path_invalid"),
+        ("a\0b.wav", "audio_path_invalid"),
+        ("x" * 5_000, "audio_open_failed"),
+        ("https://example.com/a.wav", "url_not_fetched"),
+        (b"", "audio_empty"),
+        (np.zeros(0), "audio_empty"),
+        (b"<!DOCTYPE html>", "audio_format_unknown"),
+        (FILE[:-500], "audio_damaged"),
+        (encoded(WAVE, format="FLAC")[:9000], "audio_damaged"),
+        (5, "item_invalid"),
+        ({"audio": 1}, "item_invalid"),
+        (io.StringIO("text"), "item_invalid"),
+        (np.array([FILE[:-2] + b"\0\0"])[0], "item_invalid"),
+        ((16_000, WAVE), "item_invalid"),
+        (np.array([0.1, np.nan]), "waveform_invalid"),
+        (np.zeros((40, 50)), "waveform_invalid"),
+        (["a", "b"], "waveform_invalid"),
+        ((WAVE, 10), "sampling_rate_invalid"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_each_reason_has_a_code(item: object, code: str) -> None:
+    with pytest.raises(errors.UnreadableAudioError) as caught:
+        opened(item).wav()
+    assert caught.value.code == code
+    assert str(caught.value) == " ".join(filter(None, (caught.value.headline, caught.value.remedy)))
 
 
 def test_a_file_object_that_breaks_is_an_item_error() -> None:

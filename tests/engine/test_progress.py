@@ -248,7 +248,7 @@ class TestLog:
         with pytest.raises(errors.BudgetExceededError):
             engine.predict_many(clips(8))
         (line,) = self.lines(caplog)
-        assert line.startswith("ERROR job N stops: BudgetExceededError: the budget of max_calls=1 calls is spent.")
+        assert line.startswith("ERROR job N stops: BudgetExceededError: the budget of 1 call is spent.")
         assert re.search(r"; \d of 8 items done in N s, 0 cached, 0 failed; 1 calls, 0 retries,", line)
 
     def test_failing_iterator_is_logged_without_its_message(

@@ -245,17 +245,17 @@ class TestFailures:
             ({"start": 9.0, "end": 8.0}, "segment 1: it ends at 8 s, and begins at 9 s"),
             ({"start": 9.0, "end": 9.00001}, "segment 1: from 9 to 9.00001 s there is no audio"),
             ({"start": 38.0, "end": 41.0}, "segment 1: 38 to 41 s lies outside of the audio, which has 40.00 s"),
-            ({"start": 9_000, "end": 14_000}, "times are in seconds, not milliseconds"),
+            ({"start": 9_000, "end": 14_000}, "Times are in seconds, not milliseconds"),
             ({"start": -1.0, "end": 6.0}, "segment 1: -1 to 6 s lies outside of the audio"),
             ({"timestamp": (41.0, None)}, "segment 1: it ends at 40 s, and begins at 41 s"),
             ({"start": math.nan, "end": 6.0}, "segment 1: its start must be a number of seconds, not nan"),
             ({"start": 1.0, "end": math.inf}, "segment 1: its end must be a number of seconds, not inf"),
             ({"start": None, "end": 6.0}, "segment 1: its start must be a number of seconds, not None"),
             ({"start": "1", "end": 6.0}, "segment 1: its start must be a number of seconds, not '1'"),
-            ({"begin": 1.0, "end": 6.0}, 'segment 1: a segment is {"start", "end"} or'),
-            ({"timestamp": None}, 'segment 1: a segment is {"start", "end"} or'),
-            (None, 'segment 1: a segment is {"start", "end"} or'),
-            ((1.0, 6.0), 'segment 1: a segment is {"start", "end"} or'),
+            ({"begin": 1.0, "end": 6.0}, "segment 1: {'begin': 1.0, 'end': 6.0} is not a segment. A segment is "),
+            ({"timestamp": None}, "segment 1: {'timestamp': None} is not a segment. A segment is "),
+            (None, "segment 1: None is not a segment. A segment is "),
+            ((1.0, 6.0), "segment 1: (1.0, 6.0) is not a segment. A segment is "),
         ],
     )
     def test_invalid_segment_is_named_and_the_others_are_annotated(
@@ -307,6 +307,7 @@ class TestFailures:
         assert message.startswith("5 of 6 segments failed: audio of ")
         assert message.endswith("; and 2 more")
         assert "segment 2: it ends at 0 s, and begins at 3 s" in message
+        assert prediction.error.code == "segments_failed"
 
     def test_job_errors_stop_the_job(self, make_engine: MakeEngine) -> None:
         with pytest.raises(errors.AuthenticationError):

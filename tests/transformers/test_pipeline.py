@@ -400,7 +400,7 @@ def test_what_is_neither_audio_nor_many(inputs: object) -> None:
 
 @pytest.mark.parametrize("inputs", [{"audio": 1}, np.zeros((3, 3, 3)), b"junk", "https://example.com/a.wav"], ids=str)
 def test_what_is_no_audio(inputs: object) -> None:
-    with pytest.raises(ValueError, match=r"keys|one dimension|no audio file|not fetched") as caught:
+    with pytest.raises(ValueError, match=r"keys|one dimension|readable audio file|not fetched") as caught:
         ValenceEmotionPipeline()(inputs)
     assert isinstance(caught.value, errors.UnreadableAudioError)
 
@@ -444,7 +444,7 @@ def test_the_import_needs_neither_transformers_nor_torch() -> None:
 
 def test_what_needs_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    remedy = r'needs transformers and torch: pip install "valence-integrations\[transformers\]" torch'
+    remedy = r'needs transformers and torch. Install them: pip install "valence-integrations\[transformers\]" torch'
     with pytest.raises(errors.MissingDependencyError, match=rf"register_pipeline\(\) {remedy}"):
         register_pipeline()
     for module in (valence_integrations, valence_integrations.transformers):

@@ -21,8 +21,10 @@ def check_column(name: str, names: Iterable[str], holds: str = "audio", remedy: 
     names = list(names)
     if name not in names:
         raise SettingsError(
-            f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}. Name the one that holds the "
-            f"{holds}: {remedy.format(holds=holds)}"
+            f"There is no column {name!r}; the columns are {', '.join(map(repr, names))}.",
+            code="column_not_found",
+            setting=f"{holds}_column",
+            remedy=f"Name the one that holds the {holds}: {remedy.format(holds=holds)}",
         )
 
 

@@ -90,7 +90,7 @@ class Clip:
                     empty = False
                     yield to_int16(block)
             if empty:
-                raise UnreadableAudioError("it holds no audio.")
+                raise UnreadableAudioError("it holds no audio.", code="audio_empty")
         except AudioError as error:
             raise error.named(self.name) from None
 

@@ -58,15 +58,13 @@ def blocks(source: bytes | Path, frames: int) -> Iterator[Float32]:
             try:
                 block = file.read(_BLOCK, dtype="float32", always_2d=True)
             except RuntimeError as error:
-                raise UnreadableAudioError(f"the file is damaged: {error}. Export or copy it again.") from None
+                raise _damaged(f"the file is damaged: {error}.") from None
             if not len(block):
                 break
             read += len(block)
             yield block
         if exact and read < frames:
-            raise UnreadableAudioError(
-                f"the file is cut off: {read} of its {frames} frames are there. Export or copy it again."
-            )
+            raise _damaged(f"the file is cut off: {read} of its {frames} frames are there.")
 
 
 def _open_soundfile(source: bytes | Path) -> soundfile.SoundFile:
@@ -81,7 +79,7 @@ def _open_soundfile(source: bytes | Path) -> soundfile.SoundFile:
     try:
         return StraightOn(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UnreadableAudioError(f"this is no audio file that can be read: {error}") from None
+        raise UnreadableAudioError(f"this is not a readable audio file: {error}", code="audio_format_unknown") from None
 
 
 def _open_av(source: bytes | Path) -> Any:
@@ -89,7 +87,8 @@ def _open_av(source: bytes | Path) -> Any:
         import av
     except ImportError:
         if _is_av_container(source):
-            raise UnreadableAudioError(str(MissingDependencyError.of("Reading M4A, MP4 or WebM", "av"))) from None
+            missing = MissingDependencyError.of("Reading M4A, MP4 or WebM", "av")
+            raise UnreadableAudioError(missing.message, code="audio_needs_av", remedy=missing.remedy) from None
         raise _unknown() from None
     try:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
@@ -99,15 +98,21 @@ def _open_av(source: bytes | Path) -> Any:
     # FFmpeg takes some bytes that are no audio, such as b"\x04", for audio without a rate.
     if stream is None or stream.codec_context is None or not stream.codec_context.sample_rate:
         container.close()
-        raise UnreadableAudioError("the file has no audio that can be decoded.")
+        raise UnreadableAudioError("the file has no audio that can be decoded.", code="audio_empty")
     return container
 
 
 def _unknown() -> UnreadableAudioError:
     return UnreadableAudioError(
-        "this is no audio file that can be read; give WAV, FLAC, OGG, Opus, MP3 or AIFF, "
-        'or M4A, MP4 or WebM with pip install "valence-integrations[av]".'
+        "this is not a readable audio file.",
+        code="audio_format_unknown",
+        remedy="Give WAV, FLAC, OGG, Opus, MP3 or AIFF, "
+        'or M4A, MP4 or WebM with pip install "valence-integrations[av]".',
     )
+
+
+def _damaged(message: str) -> UnreadableAudioError:
+    return UnreadableAudioError(message, code="audio_damaged", remedy="Export or copy it again.")
 
 
 def _is_av_container(source: bytes | Path) -> bool:
@@ -144,4 +149,4 @@ def _blocks_av(source: bytes | Path) -> Iterator[Float32]:
             for converted in resampler.resample(None):
                 yield converted.to_ndarray().T.astype(np.float32, copy=False)
         except av.FFmpegError as error:
-            raise UnreadableAudioError(f"the file is damaged: {error}. Export or copy it again.") from None
+            raise _damaged(f"the file is damaged: {error}.") from None

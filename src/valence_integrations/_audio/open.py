@@ -17,7 +17,7 @@ from valence_integrations._audio import decode, wav
 from valence_integrations._audio.clip import MAX_RATE, MIN_RATE, Clip
 from valence_integrations._audio.missing import is_missing
 from valence_integrations._audio.waveform import FORMS, checked_rate, frames_first, samples_of
-from valence_integrations.errors import AudioError, AudioNotFoundError, UnreadableAudioError
+from valence_integrations.errors import AudioError, AudioNotFoundError, Code, UnreadableAudioError
 
 __all__ = ["open_clip"]
 
@@ -63,7 +63,9 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
         return _open_path(item)
     if isinstance(item, np.bytes_):
         raise UnreadableAudioError(
-            "numpy cuts zeros off the end of bytes, so this is not the file any more; use dtype object."
+            "numpy cuts zeros off the end of bytes, so this is not the file any more.",
+            code="item_invalid",
+            remedy="Use dtype object.",
         ).named(f"numpy bytes of {len(item)} bytes")
     if isinstance(item, (bytes, bytearray, memoryview)):
         return _open_bytes(bytes(item), None)
@@ -80,32 +82,40 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     if hasattr(item, "read"):
         return _open_file(item)
     if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], Number):
-        raise UnreadableAudioError("give (waveform, sampling_rate), not (sampling_rate, waveform).").named("tuple")
+        raise UnreadableAudioError(
+            "give (waveform, sampling_rate), not (sampling_rate, waveform).", code="item_invalid"
+        ).named("tuple")
     if isinstance(item, (list, tuple)) or hasattr(item, "__array__") or hasattr(item, "detach"):
         return _open_waveform(item, sampling_rate)
-    raise UnreadableAudioError(f"this is no audio; give {FORMS}.").named(f"item of type {type(item).__name__}")
+    raise UnreadableAudioError("this is not audio.", code="item_invalid", remedy=f"Give {FORMS}.").named(
+        f"item of type {type(item).__name__}"
+    )
 
 
 def _open_path(path: str | os.PathLike[Any]) -> Clip:
     name = os.fsdecode(path)
     try:
         if not name:
-            raise UnreadableAudioError("the path is empty.")
+            raise UnreadableAudioError("the path is empty.", code="audio_path_invalid")
         if _URL.match(name):
-            raise UnreadableAudioError("addresses are not fetched; download the file and give its path.")
+            raise UnreadableAudioError(
+                "addresses are not fetched.", code="url_not_fetched", remedy="Download the file, and give its path."
+            )
         return _open_file_at(Path(name), name)
     except AudioError as error:
         raise error.named(name or "path") from None
     except (OSError, ValueError) as error:
-        kind = AudioNotFoundError if isinstance(error, FileNotFoundError) else UnreadableAudioError
-        reason = getattr(error, "strerror", None) or str(error)
-        raise kind(f"the file cannot be read: {reason}.").named(name) from None
+        message = f"the file cannot be read: {getattr(error, 'strerror', None) or error}."
+        if isinstance(error, FileNotFoundError):
+            raise AudioNotFoundError(message).named(name) from None
+        code: Code = "audio_open_failed" if isinstance(error, OSError) else "audio_path_invalid"
+        raise UnreadableAudioError(message, code=code).named(name) from None
 
 
 def _open_file_at(path: Path, name: str) -> Clip:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableAudioError("this is a directory or a device, not a file.")
+        raise UnreadableAudioError("this is a directory or a device, not a file.", code="audio_path_invalid")
     if status.st_size <= _IN_MEMORY:
         return _open_bytes(path.read_bytes(), name)
     with path.open("rb") as file:
@@ -122,20 +132,22 @@ def _open_bytes(data: bytes, name: str | None) -> Clip:
 
 def _open_encoded(file: BinaryIO, size: int, source: bytes | Path, name: str) -> Clip:
     if size == 0:
-        raise UnreadableAudioError("the file is empty.")
+        raise UnreadableAudioError("the file is empty.", code="audio_empty")
     magic = file.read(4)
     file.seek(0)
     if magic in (b"RIFF", b"RIFX", b"RF64"):
         try:
             head = wav.read_header(file, size)
         except wav.WavError as error:
-            raise UnreadableAudioError(f"the WAV file is damaged: {error}. Export or copy it again.") from None
+            raise UnreadableAudioError(
+                f"the WAV file is damaged: {error}.", code="audio_damaged", remedy="Export or copy it again."
+            ) from None
         if head.frames is not None:
             ready = head.plain and head.channels == 1 and MIN_RATE <= head.sampling_rate <= MAX_RATE
             return Clip(name, checked_rate(head.sampling_rate), head.channels, head.frames, ready, source)
     info = decode.probe(source)
     if info.frames == 0:
-        raise UnreadableAudioError("it holds no audio.")
+        raise UnreadableAudioError("it holds no audio.", code="audio_empty")
     return Clip(name, checked_rate(info.sampling_rate), info.channels, info.frames, False, source)
 
 
@@ -150,9 +162,9 @@ def _open_mapping(item: Mapping[Any, Any], sampling_rate: int) -> Clip | None:
         return _open_path(path)
     if "bytes" in item or "path" in item or "array" in item or "raw" in item:
         return None
-    raise UnreadableAudioError(f"a dict with the keys {sorted(map(str, item))} is no audio; give {FORMS}.").named(
-        "dict"
-    )
+    raise UnreadableAudioError(
+        f"a dict with the keys {sorted(map(str, item))} is not audio.", code="item_invalid", remedy=f"Give {FORMS}."
+    ).named("dict")
 
 
 def _open_file(file: Any) -> Clip:
@@ -164,11 +176,13 @@ def _open_file(file: Any) -> Clip:
     try:
         data = file.read()
     except (OSError, ValueError) as error:
-        raise UnreadableAudioError(f"the file cannot be read: {error}.").named(name) from None
+        raise UnreadableAudioError(f"the file cannot be read: {error}.", code="audio_open_failed").named(name) from None
     if position is not None:
         file.seek(position)
     if not isinstance(data, bytes):
-        raise UnreadableAudioError('the file is open as text; open it with mode "rb".').named(name)
+        raise UnreadableAudioError(
+            "the file is open as text.", code="item_invalid", remedy='Open it with mode "rb".'
+        ).named(name)
     return _open_bytes(data, name)
 
 
@@ -181,10 +195,10 @@ def _open_waveform(waveform: Any, sampling_rate: Any) -> Clip:
         name = f"waveform of shape {array.shape} and type {array.dtype}"
         rate = checked_rate(sampling_rate)
         if array.size == 0:
-            raise UnreadableAudioError("it holds no audio.")
+            raise UnreadableAudioError("it holds no audio.", code="audio_empty")
         array = frames_first(array)
     except AudioError as error:
         raise error.named(name) from None
     except (TypeError, ValueError) as error:
-        raise UnreadableAudioError(f"it is no waveform: {error}.").named(name) from None
+        raise UnreadableAudioError(f"it is no waveform: {error}.", code="waveform_invalid").named(name) from None
     return Clip(name, rate, array.shape[1] if array.ndim == 2 else 1, len(array), False, array)

@@ -46,7 +46,9 @@ def samples_of(waveform: Any) -> npt.NDArray[Any]:
     if array.dtype in (np.int64, np.uint64) and array.size:
         array = _narrowed(array)
     if array.dtype.kind not in "iuf":
-        raise UnreadableAudioError(f"samples must be numbers, not {array.dtype}; give {FORMS}.")
+        raise UnreadableAudioError(
+            f"samples must be numbers, not {array.dtype}.", code="waveform_invalid", remedy=f"Give {FORMS}."
+        )
     return array
 
 
@@ -58,7 +60,9 @@ def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if peak <= -limits.min:
             narrowed: npt.NDArray[Any] = np.clip(array, limits.min, limits.max).astype(width)
             return narrowed
-    raise UnreadableAudioError("its values do not fit in 32 bits; scale it to float between -1 and 1.")
+    raise UnreadableAudioError(
+        "its values do not fit in 32 bits.", code="waveform_invalid", remedy="Scale it to float between -1 and 1."
+    )
 
 
 def checked_rate(sampling_rate: Any) -> int:
@@ -69,7 +73,8 @@ def checked_rate(sampling_rate: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise UnreadableAudioError(
-        f"its sampling_rate must be a whole number of Hz, {_LOWEST_RATE} at least, not {sampling_rate!r}."
+        f"its sampling_rate must be a whole number of Hz, {_LOWEST_RATE} at least, not {sampling_rate!r}.",
+        code="sampling_rate_invalid",
     )
 
 
@@ -78,7 +83,7 @@ def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.ndim == 1:
         return array
     if array.ndim != 2:
-        raise UnreadableAudioError("a waveform has one dimension, or two with its channels.")
+        raise UnreadableAudioError("a waveform has one dimension, or two with its channels.", code="waveform_invalid")
     first, second = array.shape
     if 1 in (first, second):
         return array.reshape(-1)
@@ -87,7 +92,9 @@ def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if second <= _MAX_CHANNELS < first:
         return array
     raise UnreadableAudioError(
-        "which axis holds the channels is ambiguous; mix it down to one dimension, or give one channel."
+        "which axis holds the channels is ambiguous.",
+        code="waveform_invalid",
+        remedy="Mix it down to one dimension, or give one channel.",
     )
 
 
@@ -100,7 +107,7 @@ def to_float(array: npt.NDArray[Any]) -> Float32:
         return (array / float(2 ** (8 * array.itemsize - 1))).astype(np.float32)
     peak = float(np.max(np.abs(array)))
     if not math.isfinite(peak):
-        raise UnreadableAudioError("it has samples that are NaN or infinite; replace or drop them.")
+        raise _not_finite()
     return (array / peak if peak > 1.0 else array).astype(np.float32)
 
 
@@ -117,6 +124,12 @@ def mix_down(block: Float32) -> Float32:
 def to_int16(block: Float32) -> Int16:
     scaled = np.rint(block * np.float32(32768))
     if not np.isfinite(scaled).all():
-        raise UnreadableAudioError("it has samples that are NaN or infinite; replace or drop them.")
+        raise _not_finite()
     pcm: Int16 = np.clip(scaled, -32768, 32767).astype(np.int16)
     return pcm
+
+
+def _not_finite() -> UnreadableAudioError:
+    return UnreadableAudioError(
+        "it has samples that are NaN or infinite.", code="waveform_invalid", remedy="Replace or drop them."
+    )

@@ -104,6 +104,6 @@ def _seconds(value: Any) -> float:
 
 def _invalid(part: object) -> InvalidResponseError:
     return InvalidResponseError(
-        f"the service's answer cannot be understood (at {str(part)[:120]!r}). "
-        "Check base_url and model; if they are right, report this."
+        f"the service's answer cannot be understood (at {str(part)[:120]!r}).",
+        remedy="Check base_url and model; if they are right, report this.",
     )

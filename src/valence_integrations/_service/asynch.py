@@ -31,6 +31,8 @@ FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
 DEADLINE_BASE, DEADLINE_PER_MINUTE = 120.0, 20.0
 
 
+_CHECK = "Check base_url; if it is right, report this."
+
 #: The service forgets everything after 24 hours [quickstart].
 KEPT_SECONDS = 24 * 3600.0
 
@@ -78,7 +80,8 @@ class AsynchClient:
             return str(sdk.upload(str(wav)))
         except FileSizeLimitExceededError as error:
             raise errors.FileTooLargeError(
-                f'{error}. Use long_audio="chunk", or cut it.',
+                f"{error}.",
+                remedy='Use long_audio="chunk", or cut it.',
                 max_size_mb=error.max_size_mb,
                 actual_size_mb=error.actual_size_mb,
             ) from None
@@ -86,9 +89,13 @@ class AsynchClient:
             (cause,) = error.args or (error,)
             if isinstance(cause, errors.ValenceError):
                 raise cause from None
-            raise errors.NetworkError(f"a part of the upload failed: {cause!r}.") from None
+            raise errors.NetworkError(
+                f"a part of the upload failed: {cause!r}.", remedy="Check the network, and run again."
+            ) from None
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise errors.InvalidResponseError(f"the upload's answer cannot be understood: {error!r}.") from None
+            raise errors.InvalidResponseError(
+                f"the upload's answer cannot be understood: {error!r}.", remedy=_CHECK
+            ) from None
 
     def poll(self, request_id: str) -> dict[str, Any] | None:
         """Ask for a job's result, once; None while it is not there.
@@ -110,11 +117,14 @@ class AsynchClient:
             if "failed during processing" not in str(error):
                 return None
             raise errors.AsynchFailedError(
-                f'the service could not process it (request {request_id}). Check the audio, or try long_audio="chunk".',
+                f"the service could not process it (request {request_id}).",
+                remedy='Check the audio, or try long_audio="chunk".',
                 request_id=request_id,
             ) from None
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
-            raise errors.InvalidResponseError(f"the status answer cannot be understood: {error!r}.") from None
+            raise errors.InvalidResponseError(
+                f"the status answer cannot be understood: {error!r}.", remedy=_CHECK
+            ) from None
         return dict(result)
 
 
@@ -203,8 +213,11 @@ class Poller:
         except errors.RateLimitError as error:
             result, trouble = None, error
             job.wait = min(max(job.wait, error.retry_after or 0.0), MAX_HOLD_SECONDS)
+        except errors.CallError as error:
+            job.future.set_exception(_expired(job, error.headline) if error.status_code == 404 else error)
+            return False
         except BaseException as error:
-            job.future.set_exception(_expired(job, error) if getattr(error, "status_code", None) == 404 else error)
+            job.future.set_exception(error)
             return False
         if result is not None:
             job.future.set_result(result)
@@ -231,18 +244,19 @@ class Poller:
                     heapq.heappush(self._pending, job)
 
 
-def _expired(job: Pending, error: BaseException) -> errors.AsynchExpiredError:
+def _expired(job: Pending, reason: str) -> errors.AsynchExpiredError:
     return errors.AsynchExpiredError(
-        f"the service does not know the request {job.request_id} ({error}). It keeps results for 24 hours at most; "
-        "send the item again.",
+        f"the service does not know the request {job.request_id} ({reason.rstrip('.')}). It keeps results for 24 hours "
+        "at most.",
+        remedy="Send the item again.",
         request_id=job.request_id,
     )
 
 
 def _late(job: Pending, trouble: errors.ValenceError | None) -> errors.AsynchTimeoutError:
-    last = f"; the last poll failed: {trouble}" if trouble else ""
+    last = f"; the last poll failed: {trouble.headline.rstrip('.')}" if trouble else ""
     return errors.AsynchTimeoutError(
-        f"the job (request {job.request_id}) was not finished in time{last}. Run again within 24 hours: "
-        "with a cache, the same job is then polled again, and nothing is uploaded.",
+        f"the job (request {job.request_id}) was not finished in time{last}.",
+        remedy="Run again within 24 hours: with a cache, the same job is then polled again, and nothing is uploaded.",
         request_id=job.request_id,
     )

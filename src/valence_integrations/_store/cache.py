@@ -207,7 +207,7 @@ class ResultCache:
                     raise
                 warnings.warn(
                     f"The result cache in {self._directory} cannot be used ({error}); answers of this job are not "
-                    "kept. Set VALENCE_CACHE_DIR or cache=... to a directory that can be written.",
+                    "kept. Set VALENCE_CACHE_DIR to a directory that can be written.",
                     stacklevel=2,
                 )
                 self._close()

@@ -103,7 +103,10 @@ def read_segments(
         return found.table[segments_column].to_pylist(), others
     if not others:
         raise SettingsError(
-            f"The segments are not there: map(..., input_columns=[<the audio>, {segments_column!r}]) gives them."
+            "The segments are not there.",
+            code="column_not_found",
+            setting="segments_column",
+            remedy=f"map(..., input_columns=[<the audio>, {segments_column!r}]) gives them.",
         )
     return _listed(others[0], found), others[1:]
 
@@ -165,7 +168,9 @@ def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
     if any(isinstance(item, np.bytes_) for item in items):
         raise SettingsError(
             f"numpy has cut the zeros off the end of the bytes in column {audio_column!r}, so they are not the files "
-            'any more. Call map before with_format("numpy"), or after with_format(None).'
+            "any more.",
+            code="input_invalid",
+            remedy='Call map before with_format("numpy"), or after with_format(None).',
         )
     return items
 

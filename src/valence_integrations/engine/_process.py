@@ -10,6 +10,7 @@ from pathlib import Path
 
 from valence_integrations import errors
 from valence_integrations._cluster.client import ClusterCache, ClusterClient
+from valence_integrations._format import counted
 from valence_integrations._limits.ledger import Ledger, Permits, ledger_path
 from valence_integrations._limits.limiter import Limiter
 from valence_integrations._limits.policy import Policy, Window
@@ -103,14 +104,16 @@ class ProcessResources:
         with self._lock:
             if settings.max_calls is not None and stats.calls >= settings.max_calls:
                 raise errors.BudgetExceededError(
-                    f"the budget of max_calls={settings.max_calls} calls is spent. What is done is kept in the cache; "
-                    "raise max_calls and run again to go on."
+                    f"the budget of {counted(settings.max_calls, 'call')} is spent.",
+                    setting="max_calls",
+                    remedy="What is done is kept in the cache; raise max_calls and run again to go on.",
                 )
             if settings.max_audio_seconds is not None and stats.audio_seconds + seconds > settings.max_audio_seconds:
                 raise errors.BudgetExceededError(
-                    f"the next call would exceed max_audio_seconds={settings.max_audio_seconds:g} "
-                    f"({stats.audio_seconds:.1f} s are sent). What is done is kept in the cache; "
-                    "raise max_audio_seconds and run again to go on."
+                    f"the next call would exceed the budget of {settings.max_audio_seconds:g} s of audio "
+                    f"({stats.audio_seconds:.1f} s are sent).",
+                    setting="max_audio_seconds",
+                    remedy="What is done is kept in the cache; raise max_audio_seconds and run again to go on.",
                 )
             stats.add(calls=1, bytes_sent=size, audio_seconds=seconds)
 
@@ -126,15 +129,15 @@ class ProcessResources:
         ServiceUnavailableError
             If too many calls in a row have failed, so the service is down.
         """
-        if not is_outage(error):
+        if not isinstance(error, errors.ValenceError) or not is_outage(error):
             return
         with self._lock:
             self._failures += 1
         if self._failures >= _MAX_FAILURES:
             _log.warning("%d calls in a row have failed: the job stops", self._failures)
             raise errors.ServiceUnavailableError(
-                f"{self._failures} calls in a row have failed; the last one: {error} What is done is kept in the "
-                "cache; run again later to go on."
+                f"{self._failures} calls in a row have failed; the last one: {error.headline}",
+                remedy="What is done is kept in the cache; run again later to go on.",
             ) from None
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ __all__ = ["Excerpts", "Segmented", "combine_segments", "excerpts"]
 #: Seconds by which a segment may exceed the audio: tools round times and pad their last window.
 _SLACK_SECONDS = 0.5
 
-_FORM = 'a segment is {"start", "end"} or {"timestamp": (start, end)}, in seconds'
+_FORM = 'A segment is {"start", "end"} or {"timestamp": (start, end)}, in seconds.'
 _MAX_LISTED = 3
 
 
@@ -133,10 +133,10 @@ def _as_list(segments: Any) -> list[Any]:
     if isinstance(segments, Mapping):
         columns = [list(column) for column in segments.values()]
         if len({len(column) for column in columns}) > 1:
-            raise AudioError(f"the lists of its segments have different lengths; {_FORM}.")
+            raise _invalid("the lists of its segments have different lengths.", _FORM)
         return [dict(zip(segments, values, strict=True)) for values in zip(*columns, strict=True)]
     if isinstance(segments, (str, bytes)) or not isinstance(segments, Iterable):
-        raise AudioError(f"its segments must be a list, not {type(segments).__name__}; {_FORM}.")
+        raise _invalid(f"its segments must be a list, not {type(segments).__name__}.", _FORM)
     return list(segments)
 
 
@@ -157,11 +157,11 @@ def _excerpt(
 
 def _times(segment: Any, duration: float) -> tuple[float, float]:
     if not isinstance(segment, Mapping):
-        raise AudioError(f"{_FORM}, not {segment!r}.")
+        raise _invalid(f"{segment!r} is not a segment.", _FORM)
     try:
         start, end = segment["timestamp"] if "timestamp" in segment else (segment["start"], segment["end"])
     except (KeyError, TypeError, ValueError):
-        raise AudioError(f"{_FORM}, not {segment!r}.") from None
+        raise _invalid(f"{segment!r} is not a segment.", _FORM) from None
     return _seconds("start", start), duration if end is None else _seconds("end", end)
 
 
@@ -169,7 +169,7 @@ def _seconds(name: str, value: Any) -> float:
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise AudioError(f"its {name} must be a number of seconds, not {value!r}.")
+        raise _invalid(f"its {name} must be a number of seconds, not {value!r}.")
     return float(value)
 
 
@@ -177,15 +177,16 @@ def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]
     """First frame of a segment and the frame after its last, clipped to the audio."""
     duration = frames / rate
     if end <= start:
-        raise AudioError(f"it ends at {end:g} s, and begins at {start:g} s.")
+        raise _invalid(f"it ends at {end:g} s, and begins at {start:g} s.")
     if start < -_SLACK_SECONDS or end > duration + _SLACK_SECONDS:
         raise AudioError(
-            f"{start:g} to {end:g} s lies outside of the audio, which has {duration:.2f} s; times are in seconds, not "
-            "milliseconds or frames."
+            f"{start:g} to {end:g} s lies outside of the audio, which has {duration:.2f} s.",
+            code="segment_outside_audio",
+            remedy="Times are in seconds, not milliseconds or frames.",
         )
     first, last = max(round(start * rate), 0), min(round(end * rate), frames)
     if last <= first:
-        raise AudioError(f"from {start:g} to {end:g} s there is no audio.")
+        raise AudioError(f"from {start:g} to {end:g} s there is no audio.", code="segment_outside_audio")
     return first, last
 
 
@@ -203,6 +204,12 @@ def _widen(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
 def _combine_errors(failures: Sequence[ValenceError], number: int) -> ValenceError | None:
     if len(failures) <= 1:
         return failures[0] if failures else None
-    told = "; ".join(str(failure) for failure in failures[:_MAX_LISTED])
+    told = "; ".join(failure.headline for failure in failures[:_MAX_LISTED])
     more = f"; and {len(failures) - _MAX_LISTED} more" if len(failures) > _MAX_LISTED else ""
-    return ItemError(f"{len(failures)} of {number} segments failed: {told}{more}")
+    remedies = dict.fromkeys(failure.remedy for failure in failures if failure.remedy)
+    message = f"{len(failures)} of {number} segments failed: {told}{more}"
+    return ItemError(message, code="segments_failed", remedy=" ".join(remedies))
+
+
+def _invalid(message: str, remedy: str = "") -> AudioError:
+    return AudioError(message, code="segments_invalid", remedy=remedy)

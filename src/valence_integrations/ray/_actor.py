@@ -108,10 +108,12 @@ class ValenceActor:
         check_choice("on_error", on_error, get_args(OnError))
         check_choice("scores", scores, get_args(Scores))
         check_choice("short_segments", short_segments, get_args(ShortSegments))
-        if settings.keys() & {"api_key", "engine"}:
+        if refused := settings.keys() & {"api_key", "engine"}:
             raise SettingsError(
-                "api_key and engine cannot be arguments here: Ray pickles and stores them. Set VALENCE_API_KEY in the "
-                'environment of the nodes, or ray.init(runtime_env={"env_vars": {"VALENCE_API_KEY": ...}}).'
+                "cannot be an argument here: Ray pickles and stores it.",
+                setting=min(refused),
+                remedy="Set VALENCE_API_KEY in the environment of the nodes, or "
+                'ray.init(runtime_env={"env_vars": {"VALENCE_API_KEY": ...}}).',
             )
         self.audio_column = audio_column
         self.prefix = prefix

@@ -288,8 +288,10 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
             theirs = getattr(self.engine.settings, name)
             if getattr(own, name) not in (theirs, getattr(ValenceEmotionTransformer(), name)):
                 raise SettingsError(
-                    f"{name} is {getattr(own, name)!r}, but the engine's is {theirs!r}: "
-                    f"set it in the engine, Engine(Settings({name}=...)), or give no engine."
+                    f"{name} is {getattr(own, name)!r}, but the engine's is {theirs!r}.",
+                    code="settings_conflict",
+                    setting=name,
+                    remedy=f"Set it in the engine, Engine(Settings({name}=...)), or give no engine.",
                 )
         return self.engine.settings
 

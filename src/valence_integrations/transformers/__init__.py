@@ -59,7 +59,8 @@ def _genuine(what: str) -> ModuleType:
         from valence_integrations.transformers import _registered
     except ImportError as error:
         raise MissingDependencyError(
-            f'{what} needs transformers and torch: pip install "valence-integrations[transformers]" torch'
+            f"{what} needs transformers and torch.",
+            remedy='Install them: pip install "valence-integrations[transformers]" torch',
         ) from error
 
     return _registered

@@ -34,11 +34,15 @@ class Parameters:
     def __post_init__(self) -> None:
         check_choice("function_to_apply", self.function_to_apply, get_args(FunctionToApply))
         if not isinstance(self.return_timestamps, bool):
-            raise SettingsError(f"return_timestamps must be True or False, not {self.return_timestamps!r}.")
+            raise SettingsError(f"must be True or False, not {self.return_timestamps!r}.", setting="return_timestamps")
         for name, least in (("top_k", 0), ("batch_size", 1), ("num_workers", 0)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
-                raise SettingsError(f"{name} must be a whole number of at least {least}, or None, not {value!r}.")
+                raise SettingsError(
+                    f"must be a whole number of at least {least}, not {value!r}.",
+                    setting=name,
+                    remedy="None is accepted, too.",
+                )
 
     def changed(self, *, top_k: int | EllipsisType | None = ..., **others: Any) -> Parameters:
         """The same but for what is given; None is a value of `top_k` only."""

@@ -239,7 +239,7 @@ class ValenceEmotionPipeline:
             from huggingface_hub import AudioClassificationOutputElement
         except ImportError as error:
             raise MissingDependencyError(
-                "audio_classification needs huggingface_hub: pip install huggingface_hub"
+                "audio_classification needs huggingface_hub.", remedy="Install it: pip install huggingface_hub"
             ) from error
 
         if not is_item(audio):

@@ -1,0 +1,285 @@
+"""Errors of one item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from valence_integrations.errors._base import About, ValenceError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "AsynchError",
+    "AsynchExpiredError",
+    "AsynchFailedError",
+    "AsynchTimeoutError",
+    "AudioError",
+    "AudioNotFoundError",
+    "AudioTooLongError",
+    "AudioTooShortError",
+    "BadRequestError",
+    "CallError",
+    "FileTooLargeError",
+    "InvalidResponseError",
+    "ItemError",
+    "NetworkError",
+    "RateLimitError",
+    "ReadTimeoutError",
+    "ServerError",
+    "UnreadableAudioError",
+]
+
+
+class ItemError(ValenceError):
+    """One item could not be annotated; the others are not affected.
+
+    Attributes
+    ----------
+    item : str or None
+        What the message calls the item: its path, or what it is.
+    """
+
+    item: str | None = None
+
+    def named(self, item: str) -> ItemError:
+        """Say which item the error belongs to, unless it already does."""
+        if self.item is None:
+            self.item = item
+        return self
+
+    @property
+    def headline(self) -> str:
+        """The item, and what happened to it; without the remedy."""
+        return f"{self.item}: {self.message}" if self.item else self.message
+
+
+class AudioError(ItemError):
+    """The audio of an item cannot be used."""
+
+
+class UnreadableAudioError(AudioError, ValueError):
+    """The item is no audio, is damaged, or has an unknown form."""
+
+    code = "audio_unreadable"
+
+
+class AudioNotFoundError(UnreadableAudioError, FileNotFoundError):
+    """There is no file at the path."""
+
+    code = "audio_not_found"
+
+
+class AudioTooShortError(AudioError):
+    """The audio is shorter than the API accepts.
+
+    Attributes
+    ----------
+    min_duration, actual_duration : float or None
+        Seconds, as the service (or the header) tells them.
+    """
+
+    code = "audio_too_short"
+    setting = "short_audio"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        min_duration: float | None = None,
+        actual_duration: float | None = None,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, **about)
+        self.min_duration = min_duration
+        self.actual_duration = actual_duration
+
+
+class AudioTooLongError(AudioError):
+    """The audio is longer than the API accepts.
+
+    Attributes
+    ----------
+    max_duration, actual_duration : float or None
+        Seconds, as the service (or the header) tells them.
+    """
+
+    code = "audio_too_long"
+    setting = "long_audio"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        max_duration: float | None = None,
+        actual_duration: float | None = None,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, **about)
+        self.max_duration = max_duration
+        self.actual_duration = actual_duration
+
+
+class FileTooLargeError(AudioError):
+    """The file has more bytes than the API accepts.
+
+    Attributes
+    ----------
+    max_size_mb, actual_size_mb : float or None
+        Mebibytes.
+    """
+
+    code = "file_too_large"
+    setting = "long_audio"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        max_size_mb: float | None = None,
+        actual_size_mb: float | None = None,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, **about)
+        self.max_size_mb = max_size_mb
+        self.actual_size_mb = actual_size_mb
+
+
+class CallError(ItemError):
+    """A call to the service failed for good.
+
+    Attributes
+    ----------
+    status_code : int or None
+        HTTP status, if there was an answer.
+    error_code : str or None
+        The service's own code, if it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        error_code: str | None = None,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, **about)
+        self.status_code = status_code
+        self.error_code = error_code
+
+
+class BadRequestError(CallError):
+    """The service refused the request (4xx)."""
+
+    code = "bad_request"
+
+
+class _AskedToWaitError(CallError):
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        error_code: str | None = None,
+        retry_after: float | None = None,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, status_code=status_code, error_code=error_code, **about)
+        self.retry_after = retry_after
+
+
+class RateLimitError(_AskedToWaitError):
+    """The service answered 429: too many calls.
+
+    Attributes
+    ----------
+    retry_after : float or None
+        Seconds that the service asked to wait.
+    """
+
+    code = "rate_limited"
+    setting = "concurrency"
+
+
+class ServerError(_AskedToWaitError):
+    """The service failed (5xx).
+
+    Attributes
+    ----------
+    retry_after : float or None
+        Seconds that the service asked to wait.
+    """
+
+    code = "server_error"
+
+
+class NetworkError(CallError):
+    """No connection to the service, or one that broke.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether the request may have reached the service, and so may have been billed.
+    """
+
+    code = "network_error"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        error_code: str | None = None,
+        sent: bool = True,
+        **about: Unpack[About],
+    ) -> None:
+        super().__init__(message, status_code=status_code, error_code=error_code, **about)
+        self.sent = sent
+
+
+class ReadTimeoutError(CallError):
+    """The answer did not come within the read timeout."""
+
+    code = "read_timeout"
+    setting = "timeout"
+
+
+class InvalidResponseError(CallError):
+    """The service's answer cannot be understood."""
+
+    code = "invalid_response"
+    setting = "base_url"
+
+
+class AsynchError(ItemError):
+    """A long item did not come back from the AsynchAPI.
+
+    Attributes
+    ----------
+    request_id : str or None
+        The vendor's id of the job.
+    """
+
+    def __init__(self, message: str = "", *, request_id: str | None = None, **about: Unpack[About]) -> None:
+        super().__init__(message, **about)
+        self.request_id = request_id
+
+
+class AsynchFailedError(AsynchError):
+    """The service reports the job as failed."""
+
+    code = "asynch_failed"
+    setting = "long_audio"
+
+
+class AsynchExpiredError(AsynchError):
+    """The service does not know the request id (any more)."""
+
+    code = "asynch_expired"
+
+
+class AsynchTimeoutError(AsynchError):
+    """The job was not finished within its deadline."""
+
+    code = "asynch_timeout"

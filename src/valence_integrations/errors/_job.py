@@ -1,0 +1,124 @@
+"""Errors of a whole job, and of what it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from valence_integrations.errors._base import ValenceError
+
+__all__ = [
+    "AuthenticationError",
+    "BatchError",
+    "BudgetExceededError",
+    "JobError",
+    "MissingDependencyError",
+    "MissingKeyError",
+    "RedirectError",
+    "ServiceUnavailableError",
+    "SettingsError",
+]
+
+_MAX_LISTED = 10
+
+
+class JobError(ValenceError):
+    """The whole job cannot go on."""
+
+
+class SettingsError(JobError, ValueError):
+    """A setting has an invalid value, or settings, columns or files do not fit together.
+
+    With the code ``"invalid_setting"``, `message` says what is wrong with the value of `setting`, without its name;
+    the text begins with the name.
+    """
+
+    code = "invalid_setting"
+
+    @property
+    def headline(self) -> str:
+        """The setting, and what is wrong with it; without the remedy."""
+        return f"{self.setting} {self.message}" if self.setting and self.code == "invalid_setting" else self.message
+
+
+class MissingKeyError(JobError):
+    """There is no API key."""
+
+    code = "missing_key"
+    setting = "api_key"
+
+
+class AuthenticationError(JobError):
+    """The service refuses the API key."""
+
+    code = "authentication_failed"
+    setting = "api_key"
+
+
+class RedirectError(JobError):
+    """The service redirects; the key is sent to no host but ``base_url``'s."""
+
+    code = "redirected"
+    setting = "base_url"
+
+
+class BudgetExceededError(JobError):
+    """The next call would exceed ``max_calls`` or ``max_audio_seconds``."""
+
+    code = "budget_exceeded"
+
+
+class ServiceUnavailableError(JobError):
+    """So many calls in a row have failed that the service must be down."""
+
+    code = "service_unavailable"
+
+
+class BatchError(ValenceError):
+    """Some items of a job failed; all others are finished.
+
+    Attributes
+    ----------
+    errors : dict of int to ValenceError
+        The error of every failed item, by its position in the input.
+    predictions : list of EmotionPrediction
+        The job's whole result, in order; failed items have their ``error`` set. Empty if they were iterated over.
+    """
+
+    code = "batch_failed"
+    setting = "on_error"
+
+    def __init__(self, errors: Mapping[int, ValenceError], predictions: Sequence[Any] = ()) -> None:
+        self.errors = dict(errors)
+        self.predictions = list(predictions)
+        total = f" of {len(self.predictions)}" if self.predictions else ""
+        lines = [f"{len(self.errors)}{total} items failed; the others are finished and kept."]
+        lines += [f"  item {index}: {error}" for index, error in islice(self.errors.items(), _MAX_LISTED)]
+        if more := list(self.errors)[_MAX_LISTED:]:
+            lines.append(f"  and {len(more)} more: items {', '.join(map(str, more))}")
+        remedy = 'Mend or drop these items, or pass on_error="null" to get empty rows for them.'
+        super().__init__("\n".join(lines), remedy=remedy)
+        self.args = (self.errors, self.predictions)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}"
+
+    @property
+    def codes(self) -> Counter[str]:
+        """How many items failed with each code."""
+        return Counter(error.code for error in self.errors.values())
+
+
+class MissingDependencyError(ValenceError, ImportError):
+    """An optional dependency is not installed."""
+
+    code = "missing_dependency"
+
+    @classmethod
+    def of(cls, what: str, extra: str) -> MissingDependencyError:
+        """Name the pip command that installs `extra`."""
+        return cls(
+            f"{what} needs an optional dependency.", remedy=f'Install it: pip install "valence-integrations[{extra}]"'
+        )
