@@ -29,6 +29,7 @@ TYPES = {
     ),
     "emotion_source": Value("string"),
     "emotion_error": Value("string"),
+    "emotion_error_code": Value("string"),
 }
 FILES = [*clips(3), b"none", None]
 
@@ -95,7 +96,7 @@ def test_features_of_another_model() -> None:
     features = ValenceAnnotator(prefix="mood", model="7emotions").features
     assert list(features) == [
         "mood",
-        *(f"mood_{part}" for part in ("confidence", "scores", "timeline", "source", "error")),
+        *(f"mood_{part}" for part in ("confidence", "scores", "timeline", "source", "error", "error_code")),
     ]
     assert len(features["mood_scores"]) == 7
 
@@ -107,10 +108,17 @@ def test_an_emotion_without_a_name_is_none() -> None:
     assert (row["emotion"], row["emotion_confidence"]) == (None, pytest.approx(prediction.confidence))
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
-    annotate = ValenceAnnotator(emotions=("angry", "error"), scores="columns")
-    with pytest.raises(errors.SettingsError, match="\"columns\" would give two columns the name 'emotion_error'"):
+@pytest.mark.parametrize("emotion", ["error", "error_code"])
+def test_two_columns_of_one_name_are_refused(emotion: str) -> None:
+    annotate = ValenceAnnotator(emotions=("angry", emotion), scores="columns")
+    with pytest.raises(
+        errors.SettingsError, match=f"\"columns\" would give two columns the name 'emotion_{emotion}'"
+    ) as caught:
         made().map(annotate)
+    assert (caught.value.code, caught.value.setting) == ("column_conflict", "scores")
+
+
+def test_labels_and_scores_have_few_values() -> None:
     with pytest.raises(errors.SettingsError, match="labels must be one of 'string', 'class', not 'int'"):
         ValenceAnnotator(labels="int")  # type: ignore[arg-type]
     with pytest.raises(errors.SettingsError, match="scores must be one of 'struct', 'columns', not 'list'"):

@@ -56,7 +56,10 @@ from valence_integrations.sandbox import Sandbox
 
 SPEECH = [str(EXAMPLES / "audio" / name) for name in ("ben_happy.wav", "ben_sad.ogg", "carl_angry.flac")]
 PATHS = ["/nowhere/a.wav", "/nowhere/b.wav", *SPEECH, None, str(EXAMPLES / "audio" / "elin_neutral.mp3")]
-NAMES = ["emotion", *(f"emotion_{part}" for part in ("confidence", "scores", "timeline", "source", "error"))]
+NAMES = [
+    "emotion",
+    *(f"emotion_{part}" for part in ("confidence", "scores", "timeline", "source", "error", "error_code")),
+]
 
 #: It cannot put waveforms and None into one numpy batch.
 OLD = datasets.__version__.startswith("4.")
@@ -70,6 +73,7 @@ TYPES = {
     "emotion_timeline": datasets.List({name: Value(kind) for name, kind in SEGMENT.items()}),
     "emotion_source": Value("string"),
     "emotion_error": Value("string"),
+    "emotion_error_code": Value("string"),
 }
 
 
@@ -226,6 +230,17 @@ def test_types_do_not_need_a_row_that_succeeds(shown: str | None, batched: bool)
     assert math.isnan(row["emotion_confidence"])
     assert all(math.isnan(score) for score in row["emotion_scores"].values())
     assert row["emotion_error"].startswith("/nowhere/1.wav: the file cannot be read")
+    assert row["emotion_error_code"] == "audio_not_found"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_codes_in_whole_datasets_and_streams(streamed: bool) -> None:
+    files = [(b"", None), (None, "/nowhere/x.wav"), (b"none", None)]
+    dataset = Dataset.from_dict({"audio": [*({"bytes": data, "path": path} for data, path in files), None]})
+    done = annotate_dataset(dataset.to_iterable_dataset() if streamed else dataset, prefix="mood", progress=False)
+    codes = [row["mood_error_code"] for row in done]
+    assert codes == ["audio_empty", "audio_not_found", "audio_format_unknown", None]
+    assert list(done.features)[-2:] == ["mood_error", "mood_error_code"]
 
 
 def test_prefix_and_settings_of_its_own() -> None:

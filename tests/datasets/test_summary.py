@@ -47,8 +47,8 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
     assert "cached=5, failed=3" in last
     assert summary[0] == "emotions: 15 rows in 0.0 s: 11 labelled, 1 missing or skipped, 3 failed; 5 from the cache"
     unreadable, missing = summary[1:]
-    assert unreadable.startswith("  2 UnreadableAudioError, such as row 8 of train: audio of 4 bytes: this is no audio")
-    assert missing.startswith("  1 AudioNotFoundError, such as row 9 of train: /nowhere/a.wav: the file cannot be")
+    assert unreadable.startswith("  2 audio_format_unknown, such as row 8 of train: audio of 4 bytes: this is not a")
+    assert missing.startswith("  1 audio_not_found, such as row 9 of train: /nowhere/a.wav: the file cannot be")
 
 
 def test_each_reason_has_a_line_the_most_frequent_first(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,8 +57,8 @@ def test_each_reason_has_a_line_the_most_frequent_first(service: Sandbox, capfd:
     _, _, summary, *reasons = said(capfd)
     assert summary == "emotions: 4 rows in 0.0 s: 0 labelled, 1 missing or skipped, 3 failed; 0 from the cache"
     assert [reason.partition(": ")[0] for reason in reasons] == [
-        "  2 UnreadableAudioError, such as row 0",
-        "  1 AudioTooShortError, such as row 1",
+        "  2 audio_format_unknown, such as row 0",
+        "  1 audio_too_short, such as row 1",
     ]
 
 

@@ -138,6 +138,7 @@ def test_from_files_to_parquet(folder: Path, nodes: Nodes, sandbox: Sandbox, tmp
 def test_rows_that_fail_say_why(nodes: Nodes, sandbox: Sandbox) -> None:
     table = ValenceActor(base_url=sandbox.url)({"audio": np.array([b"no audio", clips(1)[0]], dtype=object)})
     assert [bool(text) for text in table["emotion_error"].to_pylist()] == [True, False]
+    assert table["emotion_error_code"].to_pylist() == ["audio_format_unknown", None]
 
 
 def test_scores_as_columns(nodes: Nodes, sandbox: Sandbox) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
-from valence_integrations.errors import SettingsError
+from valence_integrations.errors import SettingsError, ValenceError
 from valence_integrations.results import EmotionPrediction
 
 __all__ = ["Columns"]
@@ -20,7 +20,7 @@ _SCORE = pa.float32()
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called, and how labels and scores are written.
+    """What the columns are called, and how labels, scores and errors are written.
 
     Raises
     ------
@@ -32,13 +32,16 @@ class Columns:
     emotions: tuple[str, ...]
     labels: str = "string"
     scores: str = "struct"
+    text: Callable[[ValenceError], str] = str
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self._fields()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(
-                f'scores="columns" would give two columns the name {twice[0]!r}: keep scores="struct", '
-                "or name that emotion otherwise."
+                f'scores="columns" would give two columns the name {twice[0]!r}.',
+                code="column_conflict",
+                setting="scores",
+                remedy='Keep scores="struct", or give that emotion another name.',
             )
 
     def beside(self, audio: str, segments: str | None) -> Columns:
@@ -51,7 +54,12 @@ class Columns:
         """
         for what, name in (("audio", audio), ("segments", segments)):
             if name in self.types.names:
-                raise SettingsError(f"prefix={self.prefix!r} would replace the {what} column: choose another prefix.")
+                raise SettingsError(
+                    f"prefix={self.prefix!r} would replace the {what} column.",
+                    code="column_conflict",
+                    setting="prefix",
+                    remedy="Choose another prefix.",
+                )
         return self
 
     @cached_property
@@ -89,6 +97,7 @@ class Columns:
             ("timeline", pa.list_(pa.struct(segment))),
             ("source", pa.string()),
             ("error", pa.string()),
+            ("error_code", pa.string()),
         ]
         return [(self.prefix, label), *((f"{self.prefix}_{name}", kind) for name, kind in others)]
 
@@ -109,7 +118,8 @@ class Columns:
                 for part in prediction.segments
             ],
             prediction.source,
-            None if prediction.error is None else str(prediction.error),
+            None if prediction.error is None else self.text(prediction.error),
+            None if prediction.error is None else prediction.error.code,
         )
 
     def _label(self, emotion: str | None) -> str | int | None:

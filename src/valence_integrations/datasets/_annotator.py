@@ -33,8 +33,8 @@ __all__ = ["ValenceAnnotator"]
 Labels = Literal["string", "class"]
 Scores = Literal["struct", "columns"]
 
-#: Increment when the meaning of a column changes: what `datasets` has cached is then made anew.
-_SCHEMA = 1
+#: Increment when the columns, or the meaning of one, change: what `datasets` has cached is then made anew.
+_SCHEMA = 2
 
 #: The annotator's own options.
 _OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
@@ -101,6 +101,7 @@ class ValenceAnnotator:
                          (as above), confidence (float32)}
     emotion_source       string: "discrete", "chunk" or "asynch"               None
     emotion_error        string: what failed, and what to do                   the text, for a failed row
+    emotion_error_code   string: the same for programs, "audio_not_found"...   the code, for a failed row
     ==================== ===================================================== ============================
 
     Scores are between 0 and 1 and need not sum to 1; an emotion that an answer does not name has 0.0. The types do not
@@ -166,7 +167,7 @@ class ValenceAnnotator:
         segments = () if segments_column is None else (("segments_column", segments_column),)
         for name, column in (("audio_column", audio_column), ("prefix", prefix), *segments):
             if not isinstance(column, str) or not column:
-                raise SettingsError(f"{name} must be a name, not {column!r}.")
+                raise SettingsError(f"must be a name, not {column!r}.", setting=name)
         given = given_settings(
             engine,
             model=model,
@@ -276,8 +277,9 @@ class ValenceAnnotator:
             return self
         if refused := changes.keys() & {"api_key", "engine"}:
             raise SettingsError(
-                f"{' and '.join(sorted(refused))} cannot be in fn_kwargs, which are pickled: "
-                "give them to ValenceAnnotator, or set VALENCE_API_KEY."
+                "cannot be in fn_kwargs, which are pickled.",
+                setting=min(refused),
+                remedy="Give it to ValenceAnnotator, or set VALENCE_API_KEY.",
             )
         settings = {name: value for name, value in changes.items() if name not in _OPTIONS}
         engine = shared_engine(changed_settings(self.engine.settings, **settings)) if settings else self._engine

@@ -91,7 +91,7 @@ class Report:
         self.seen += 1
         self._cached += prediction.cached
         if prediction.error is not None:
-            reason = type(prediction.error).__name__
+            reason = prediction.error.code
             self._reasons[reason] += 1
             split = f" of {self.split}" if self.split else ""
             self._examples.setdefault(reason, f"row {index}{split}: {prediction.error}")
