@@ -13,6 +13,7 @@ from tests.conftest import EXAMPLES, voice
 from valence_integrations import EmotionPrediction, EmotionSegment, Engine, Settings, errors
 from valence_integrations.engine import Stats
 from valence_integrations.report import write_report
+from valence_integrations.report._causes import Cause, cause_of
 from valence_integrations.sandbox import Faults, Sandbox
 from valence_integrations.settings import RateLimits
 
@@ -252,7 +253,7 @@ class TestFailures:
         self, tmp_path: Path, raised: list[tuple[str, errors.ItemError, str]], read_back: bool
     ) -> None:
         items = [
-            (name, EmotionPrediction(error=errors.ValenceError(str(error)) if read_back else error))
+            (name, EmotionPrediction(error=errors.ItemError(str(error), code=error.code) if read_back else error))
             for _, error, name in raised
         ]
         page = report(tmp_path, items)
@@ -262,41 +263,52 @@ class TestFailures:
         for title in set(expected):
             count = expected.count(title)
             assert f"{title} {count} item" in page.text
+        assert "Error code: audio_not_found, audio_path_invalid" in page.text
         assert page.text.count("What to do: ") == len(set(expected))
 
     def test_of_the_asynch_api(self, tmp_path: Path) -> None:
-        messages = [
-            'the service could not process it (request r-1). Check the audio, or try long_audio="chunk".',
-            "the service does not know the request r-1 (404). It keeps results for 24 hours at most; send it again.",
-            "the job (request r-2) was not finished in time. Run again within 24 hours: with a cache, ...",
-            'File size (60.00 MB) exceeds rate limit maximum (50 MB). Use long_audio="chunk", or cut it.',
-        ]
-        page = report(tmp_path, [("a", EmotionPrediction(error=errors.AsynchError(text))) for text in messages])
-        assert page.causes == [
-            "The AsynchAPI's result did not come",
-            "The AsynchAPI could not process it",
-            "The file is too large for the account",
-        ]
+        kinds = (errors.AsynchFailedError, errors.AsynchExpiredError, errors.AsynchTimeoutError)
+        failed = [kind("whatever it says.") for kind in kinds]
+        page = report(tmp_path, [("a", EmotionPrediction(error=error)) for error in failed])
+        assert page.causes == ["The AsynchAPI's result did not come", "The AsynchAPI could not process it"]
+        assert "Error code: asynch_expired, asynch_timeout" in page.text
 
-    def test_unknown_messages_are_grouped_whatever_their_numbers(self, tmp_path: Path) -> None:
-        items = [
-            (f"{n}.wav", EmotionPrediction(error=errors.ValenceError(f"/data/{n}.wav: it has {n} channels.")))
-            for n in range(3)
-        ]
+    def test_the_words_of_a_message_do_not_matter(self, tmp_path: Path) -> None:
+        said = "no answer from anybody: the file is damaged."
+        error = errors.UnreadableAudioError(said, code="url_not_fetched", remedy="Do this.")
+        page = report(tmp_path, [("a.wav", EmotionPrediction(error=error.named("elsewhere/a.wav")))])
+        assert page.causes == ["An address in place of a file"]
+        assert ["a.wav", "No answer from anybody: the file is damaged. Do this."] in page.rows
+
+    def test_every_code_of_an_item_has_a_title_and_a_remedy(self) -> None:
+        job = errors.CODES[errors.CODES.index("invalid_setting") :]
+        for code in errors.CODES:
+            cause = cause_of(errors.ItemError("x", code=code))
+            assert (cause.title == code) == (code in job and code not in ("other", "not_recorded")), code
+            assert cause.remedy.endswith("."), code
+
+    def test_an_unknown_code_is_known_by_its_class_or_has_a_heading_of_its_own(self) -> None:
+        newer = errors.ServerError("x", code="server_on_fire")  # type: ignore[arg-type]
+        assert cause_of(newer) == cause_of(errors.ServerError("x"))
+        read_back = cause_of(errors.ItemError("x", code="server_on_fire"))  # type: ignore[arg-type]
+        assert read_back == Cause("server_on_fire", "The message says what to do.")
+
+    def test_errors_without_a_code_of_their_own_are_one_group(self, tmp_path: Path) -> None:
+        items = [(f"{n}.wav", EmotionPrediction(error=errors.ItemError(f"it has {n} channels."))) for n in range(3)]
         page = report(tmp_path, items)
-        assert "It has … channels. 3 items" in page.text
+        assert "Other causes 3 items" in page.text
         assert "What to do: The message says what to do." in page.text
         assert ["1.wav", "It has 1 channels."] in page.rows
 
     def test_many_are_listed_in_part_and_it_says_so(self, tmp_path: Path) -> None:
-        gone = EmotionPrediction(
-            error=errors.UnreadableAudioError("the file cannot be read: No such file or directory.")
-        )
-        odd = [EmotionPrediction(error=errors.ValenceError("odd " + "x" * n)) for n in range(30)]
+        gone = EmotionPrediction(error=errors.AudioNotFoundError("the file cannot be read: No such file or directory."))
+        codes = [f"odd_{'x' * n}" for n in range(1, 41)]
+        odd = [EmotionPrediction(error=errors.ItemError("odd", code=code)) for code in codes]  # type: ignore[arg-type]
         page = report(tmp_path, [(f"{n}.wav", gone) for n in range(100)] + [("odd.wav", one) for one in odd])
         assert "80 more are in your results, with their errors." in page.text
         assert "Other causes 11 items" in page.text
-        assert len(page.rows) < 100
+        assert len(page.causes) == 31
+        assert len(page.rows) < 120
 
 
 class TestTheFile:

@@ -213,6 +213,7 @@ def _cause(title: str, remedy: str, found: Failures) -> Html:
         "article",
         tag("h3", message_cell(title), " ", tag("span", count, class_="count")),
         tag("p", tag("strong", "What to do: "), remedy),
+        tag("p", "Error code: ", ", ".join(found.codes), class_="more"),
         folded(
             "Which items" if found.items == len(found.first) else f"The first {len(found.first)} items",
             table(

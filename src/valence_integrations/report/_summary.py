@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from valence_integrations.report._causes import Cause, cause_of, message_of
+from valence_integrations.errors import ValenceError
+from valence_integrations.report._causes import OTHER, Cause, cause_of
 from valence_integrations.results import EmotionPrediction
 
 __all__ = ["BINS", "MOST_LISTED", "MOST_STRIPS", "Emotion", "Failures", "Summary", "Way"]
@@ -18,9 +19,8 @@ BINS = 20
 #: What is listed by name is listed up to this many; timelines are drawn up to that many.
 MOST_LISTED, MOST_STRIPS = 20, 100
 
-#: Causes that are told apart.
-_MOST_CAUSES = 20
-_OTHER_CAUSES = Cause("Other causes", "The message says what to do.")
+#: Causes that are told apart; a result file may hold any number of codes.
+_MOST_CAUSES = 30
 
 #: Seconds by which a truncated item is longer than what was sent of it, at the least.
 _CUT_SECONDS = 0.05
@@ -73,9 +73,10 @@ class Way:
 
 @dataclass
 class Failures:
-    """Items that failed of one cause; name and message of the first ones."""
+    """Items that failed of one cause, with which codes; name and message of the first ones."""
 
     items: int = 0
+    codes: dict[str, None] = field(default_factory=dict)
     first: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -121,14 +122,16 @@ class Summary:
             if len(self.strips) < MOST_STRIPS:
                 self.strips.append((name, prediction))
 
-    def _add_failure(self, name: str, error: Exception) -> None:
+    def _add_failure(self, name: str, error: ValenceError) -> None:
         self.failed += 1
-        message = message_of(error, name)
-        cause = cause_of(message)
+        message = f"{error.message} {error.remedy}".strip()
+        cause = cause_of(error)
         if cause not in self.failures and len(self.failures) >= _MOST_CAUSES:
-            cause = _OTHER_CAUSES
+            cause = OTHER
         failures = self.failures.setdefault(cause, Failures())
         failures.items += 1
+        if len(failures.codes) < MOST_LISTED:
+            failures.codes.setdefault(error.code)
         if len(failures.first) < MOST_LISTED:
             failures.first.append((name, message))
 
