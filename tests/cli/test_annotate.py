@@ -103,7 +103,7 @@ class TestDone:
     def test_a_model_of_ones_own(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
         ended = run("annotate", "calls", "-o", "out.csv", "--model", "mine")
         assert ended.code == 2
-        assert "emotions of the model 'mine' are not known here: pass --emotions angry,happy,..." in ended.err
+        assert "emotions of the model 'mine' are not known here. Name them: --emotions angry,happy,..." in ended.err
         run("annotate", "calls", "-o", "out.csv", "--model", "mine", "--emotions", "excited,sleepy")
         assert list(rows(here / "out.csv")[0])[3:5] == ["emotion_excited", "emotion_sleepy"]
 
@@ -124,6 +124,7 @@ class TestFailures:
         failed = rows(here / "calls.csv")[1]
         assert (failed["emotion"], failed["emotion_angry"], failed["emotion_confidence"]) == ("", "", "")
         assert failed["emotion_error"] == "calls/b.wav: the file is empty."
+        assert failed["emotion_error_code"] == "audio_empty"
 
     def test_mended_they_are_done_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "b.wav").write_bytes(b"")
@@ -138,7 +139,12 @@ class TestFailures:
         assert ended.code == 1
         assert "calls.csv is not written. Mend or drop these items, or use --on-error null." in ended.err
         assert json.loads(ended.out)["failures"] == [
-            {"item": "calls/b.wav", "type": "UnreadableAudioError", "error": "calls/b.wav: the file is empty."}
+            {
+                "item": "calls/b.wav",
+                "type": "UnreadableAudioError",
+                "code": "audio_empty",
+                "error": "calls/b.wav: the file is empty.",
+            }
         ]
         assert not (here / "calls.csv").exists()
         # The others are kept, even without a cache.
@@ -174,7 +180,7 @@ class TestStopped:
         ended = run("annotate", "calls", "-o", "calls.csv", "-q")
         assert ended.code == 2
         assert ended.err.startswith("valence: the service refuses the API key (HTTP 401")
-        assert ended.err.endswith("Check VALENCE_API_KEY.\n")
+        assert "Check VALENCE_API_KEY" in ended.err
         assert "wrong" not in ended.err
         assert [path.name for path in here.iterdir()] == ["calls"]
 
@@ -186,7 +192,7 @@ class TestStopped:
         kept = json.loads(ended.out)["done"]
         told = "items are kept in calls.csv.partial.jsonl, and are not paid again. Run the same command to go on."
         assert stopped == ([f"stopped: {kept} of 4 {told}"] if kept else [])
-        assert budget.startswith("valence: the budget of 2 calls (--max-calls) is spent.")
+        assert budget.startswith("valence: the budget of 2 calls is spent. What is done is kept; raise --max-calls and")
         assert not (here / "calls.csv").exists()
         ended = run(*arguments)
         assert (ended.code, ended.err) == (0, "")

@@ -111,7 +111,12 @@ class TestEstimate:
         found = json.loads(run("estimate", "calls", "--json").out)
         assert (found["items"], found["distinct"], found["cached"], found["calls"]) == (5, 3, 1, 2)
         assert found["unreadable"] == [
-            {"item": "calls/bad.wav", "type": "UnreadableAudioError", "error": "calls/bad.wav: the file is empty."}
+            {
+                "item": "calls/bad.wav",
+                "type": "UnreadableAudioError",
+                "code": "audio_empty",
+                "error": "calls/bad.wav: the file is empty.",
+            }
         ]
 
     def test_settings(self, run: Run, here: Path) -> None:

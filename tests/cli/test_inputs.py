@@ -131,7 +131,7 @@ class TestTables:
         ("text", "says"),
         [
             ('{"audio": "a.wav"}\n{"au', "list.jsonl, line 2 is no JSON"),
-            ("[1]", "line 1 is no JSON object: give {...}"),
+            ("[1]", "line 1 is no JSON object. Give {...}"),
         ],
     )
     def test_bad_jsonl(self, here: Path, text: str, says: str) -> None:

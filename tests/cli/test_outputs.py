@@ -66,6 +66,7 @@ class TestCsv:
             "emotion_sad",
             "emotion_source",
             "emotion_error",
+            "emotion_error_code",
             "emotion_timeline",
         ]
         first, missing = table.to_dict("records")
@@ -109,6 +110,7 @@ class TestJsonl:
             "emotion_timeline": [],
             "emotion_source": None,
             "emotion_error": "calls/bad.wav: the file is empty.",
+            "emotion_error_code": "audio_empty",
         }
 
     def test_any_name_survives(self, run: Run, account: Sandbox, here: Path) -> None:
@@ -188,6 +190,7 @@ class TestAudioFolder:
         assert run("annotate", "calls", "-o", "folder").code == 1
         failed, first, *others = self.load(here / "folder")
         assert failed["emotion_error"] == "calls/empty.wav: the file is empty."
+        assert (failed["emotion_error_code"], first["emotion_error_code"]) == ("audio_empty", None)
         assert first["audio"] == {"bytes": None, "path": str(here / "folder" / "a.wav")}
         assert (first["file"], first["emotion_source"], first["emotion_error"]) == ("calls/a.wav", "discrete", None)
         assert len(others) == 3

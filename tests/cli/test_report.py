@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,42 @@ def test_what_is_read_back(run: Run, mixed: Path, account: Sandbox, output: str)
         (part.start, part.end, part.emotion) for part in true.segments
     ]
     assert (short.duration, short.padded, short.source) == (2.0, True, "discrete")
+    assert bad.error is not None
     assert str(bad.error) == "calls/<b>bad.wav: the file is empty."
+    assert (bad.error.code, bad.error.message) == ("audio_empty", "the file is empty.")
+    assert (long.error, short.error) == (None, None)
     assert (bad.emotion, bad.scores, bad.segments) == (None, {}, ())
+
+
+@pytest.mark.parametrize("output", ["old.csv", "old.jsonl"])
+def test_an_output_without_codes(run: Run, here: Path, output: str) -> None:
+    """As it was written before there were any: the reason is not guessed from the message."""
+    row = {"file": "a.wav", "emotion": "", "emotion_error": "a.wav: the file is empty."}
+    lines = [",".join(row), ",".join(row.values())] if output.endswith("csv") else [json.dumps(row)]
+    (here / output).write_text("\n".join(lines) + "\n")
+    ((name, prediction),) = read_output(output)
+    assert prediction.error is not None
+    assert (name, prediction.error.code, str(prediction.error)) == (
+        "a.wav",
+        "not_recorded",
+        "a.wav: the file is empty.",
+    )
+    assert run("report", output).code == 0
+    page = (here / "old.html").read_text(encoding="utf-8")
+    assert "Reason not recorded" in page
+    assert "The file is empty." in page
+    assert "A damaged or empty file" not in page
+
+
+def test_a_code_that_is_none_of_ours(run: Run, here: Path) -> None:
+    code = "<script>" + "x" * 100_000
+    (here / "odd.jsonl").write_text(
+        json.dumps({"file": "a", "emotion": None, "emotion_error": "x", "emotion_error_code": code})
+    )
+    assert run("report", "odd.jsonl").code == 0
+    page = (here / "odd.html").read_text(encoding="utf-8")
+    assert f"&lt;script&gt;{'x' * 32}<" in page
+    assert len(page) < 20_000
 
 
 def test_a_column_of_names(run: Run, clips: Path, account: Sandbox, here: Path) -> None:

@@ -115,13 +115,18 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     if is_folder and not path.is_file():
         return AudioFolder(path, emotions)
     raise errors.SettingsError(
-        f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder."
+        f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder.",
+        code="output_invalid",
     )
 
 
 def _check_folder_of(path: Path) -> None:
     if not path.parent.is_dir():
-        raise errors.SettingsError(f"the folder {str(path.parent)!r} for {path.name} is not there. Make it first.")
+        raise errors.SettingsError(
+            f"the folder {str(path.parent)!r} for {path.name} is not there.",
+            code="output_invalid",
+            remedy="Make it first.",
+        )
 
 
 @contextmanager

@@ -43,11 +43,19 @@ class AudioFolder(JsonlOutput):
     def check(self, inputs: Inputs) -> None:
         """Make sure that nothing but an earlier output is replaced, and that the columns can be loaded."""
         if self.path.is_dir() and any(self.path.iterdir()) and not self._is_earlier_output():
-            raise SettingsError(f"the folder {str(self.path)!r} holds other files. Choose another one for the output.")
+            raise SettingsError(
+                f"the folder {str(self.path)!r} holds other files.",
+                code="output_invalid",
+                remedy="Choose another one for the output.",
+            )
         self._replaced = {source.audio_column for source in inputs.sources} | {_FILE_NAME, _AUDIO, FILE}
         for name in self.kept(inputs.names()):
             if name not in self._replaced and name.endswith(("_file_name", "_file_names")):
-                raise SettingsError(f"datasets would take the column {name!r} for audio. Rename it, or write .parquet.")
+                raise SettingsError(
+                    f"datasets would take the column {name!r} for audio.",
+                    code="column_conflict",
+                    remedy="Rename it, or write .parquet.",
+                )
 
     def write(self, pairs: Iterable[Pair]) -> None:
         """Write everything, under the final name at the end."""

@@ -36,7 +36,11 @@ def clear(*, older_than: float, yes: bool, sandbox: bool) -> ExitCode:
     which = f"older than {older_than:g} days" if older_than else "kept"
     if not yes:
         if not sys.stdin.isatty():
-            raise SettingsError("forgotten answers have to be paid again. Say that you mean it: --yes.")
+            raise SettingsError(
+                "forgotten answers have to be paid again.",
+                code="settings_conflict",
+                remedy="Say that you mean it: --yes.",
+            )
         where = one_line(str(cache.info()["path"]))
         if not typer.confirm(f"Forget the answers {which} in {where}? They would have to be paid again.", err=True):
             return ExitCode.DONE

@@ -14,7 +14,8 @@ from valence_integrations._format import size
 from valence_integrations._service.probe import health, rate_limit_status
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, state_directory
-from valence_integrations.cli.terminal import ExitCode, in_options, one_line
+from valence_integrations.cli.advice import described
+from valence_integrations.cli.terminal import ExitCode, one_line
 from valence_integrations.settings import Settings
 
 __all__ = ["doctor"]
@@ -43,7 +44,7 @@ def doctor(*, base_url: str | None) -> ExitCode:
     worst = ExitCode.DONE
     for what, found, code in _findings(settings):
         mark = "  " if not what else "ok" if code is ExitCode.DONE else "!!"
-        sys.stdout.write(f"{mark}  {what:<9}{one_line(in_options(found))}\n")
+        sys.stdout.write(f"{mark}  {what:<9}{one_line(found)}\n")
         sys.stdout.flush()
         worst = worst or code
     for extra, (package, purpose) in _PARTS.items():
@@ -78,7 +79,7 @@ def _service(transport: Transport, base_url: str) -> Finding:
     try:
         state = health(transport, base_url)
     except errors.ValenceError as error:
-        return Finding("service", f"{base_url}: {error}", ExitCode.STOPPED)
+        return Finding("service", f"{base_url}: {described(error)}", ExitCode.STOPPED)
     milliseconds = 1_000 * (time.monotonic() - begun)
     code = ExitCode.DONE if state == "healthy" else ExitCode.STOPPED
     return Finding("service", f"{base_url} is {state or 'there'} ({milliseconds:.0f} ms)", code)
@@ -91,9 +92,9 @@ def _account(transport: Transport, base_url: str, key: str) -> Iterator[Finding]
     except (errors.InvalidResponseError, TypeError, ValueError, KeyError):
         yield Finding("account", "the service does not tell its limits; the documented ones are kept to")
     except errors.AuthenticationError as error:
-        yield Finding("account", str(error), ExitCode.WRONG_USE)
+        yield Finding("account", described(error), ExitCode.WRONG_USE)
     except errors.ValenceError as error:
-        yield Finding("account", str(error), ExitCode.STOPPED)
+        yield Finding("account", described(error), ExitCode.STOPPED)
     else:
         yield Finding("account", f"policy {status.get('policy_name', 'without a name')}; the key is accepted")
         for name, limit in limits.items():

@@ -10,9 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from valence_integrations._format import span
+from valence_integrations.cli.advice import described
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.service import service
-from valence_integrations.cli.terminal import ExitCode, in_options, one_line
+from valence_integrations.cli.terminal import ExitCode, one_line
 from valence_integrations.engine import Engine, Estimate
 from valence_integrations.errors import SettingsError
 
@@ -36,7 +37,9 @@ def estimate(paths: Sequence[str], *, audio_column: str | None, sandbox: bool, a
     with service(sandbox=sandbox, **given) as settings, Engine(settings) as engine:
         found = engine.estimate(_audio(inputs))
     if not found.items:
-        raise SettingsError("there is no audio in the inputs. Name files, or folders that hold some.")
+        raise SettingsError(
+            "there is no audio in the inputs.", code="input_invalid", remedy="Name files, or folders that hold some."
+        )
     sys.stdout.write(_as_json(found) if as_json else _as_table(found))
     return ExitCode.DONE
 
@@ -72,7 +75,7 @@ def _as_table(found: Estimate) -> str:
         )
     if found.unreadable:
         lines.append("unreadable:")
-        lines += [f"  {one_line(in_options(str(error)))}" for error in list(found.unreadable.values())[:_MAX_LISTED]]
+        lines += [f"  {one_line(described(error))}" for error in list(found.unreadable.values())[:_MAX_LISTED]]
     if (more := len(found.unreadable) - _MAX_LISTED) > 0:
         lines.append(f"  and {more:,} more; --json names them all")
     return "\n".join(lines) + "\n"
@@ -80,6 +83,7 @@ def _as_table(found: Estimate) -> str:
 
 def _as_json(found: Estimate) -> str:
     unreadable = [
-        {"item": error.item, "type": type(error).__name__, "error": str(error)} for error in found.unreadable.values()
+        {"item": error.item, "type": type(error).__name__, "code": error.code, "error": described(error)}
+        for error in found.unreadable.values()
     ]
     return json.dumps({**vars(found), "unreadable": unreadable}) + "\n"

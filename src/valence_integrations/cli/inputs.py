@@ -114,7 +114,9 @@ class Inputs:
         if plain:
             self.sources.append(Files(plain, leave_out))
         if audio_column is not None and not any(not isinstance(source, Files) for source in self.sources):
-            raise SettingsError("--audio-column is for tables, and there is none: name a CSV, JSONL or Parquet file.")
+            raise SettingsError(
+                "is for tables, and there is none: name a CSV, JSONL or Parquet file.", setting="audio_column"
+            )
 
     def __iter__(self) -> Iterator[Row]:
         for source in self.sources:
@@ -143,8 +145,9 @@ class Inputs:
             return pa.unify_schemas(schemas, promote_options="permissive")
         except pa.ArrowException as error:
             raise SettingsError(
-                f"a column of the inputs holds values of different types, which Parquet cannot ({error}). "
-                "Write .jsonl instead."
+                f"a column of the inputs holds values of different types, which Parquet cannot ({error}).",
+                code="input_invalid",
+                remedy="Write .jsonl instead.",
             ) from None
 
 
@@ -157,5 +160,7 @@ def _expanded(paths: Iterable[str]) -> Iterator[str]:
         found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []  # noqa: PTH207
         if not found:
             what = "nothing matches" if glob.has_magic(path) else "there is no file or folder"
-            raise SettingsError(f"{what} {path!r}. Check the path, from {str(Path.cwd())!r}.")
+            raise SettingsError(
+                f"{what} {path!r}.", code="input_invalid", remedy=f"Check the path, from {str(Path.cwd())!r}."
+            )
         yield from found

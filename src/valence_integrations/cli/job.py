@@ -9,11 +9,12 @@ from typing import Any
 
 from valence_integrations import errors
 from valence_integrations._format import counted, span
+from valence_integrations.cli.advice import described
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.outputs import Output, Pair
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.terminal import in_options, one_line, say
+from valence_integrations.cli.terminal import one_line, say
 from valence_integrations.engine import Engine
 
 __all__ = ["Job"]
@@ -46,7 +47,11 @@ class Job:
         self.earlier = sum(map(journal.is_done, inputs)) if journal.has_earlier else 0
         self.done = self.earlier
         if not self.total:
-            raise errors.SettingsError("there is no audio in the inputs. Name files, or folders that hold some.")
+            raise errors.SettingsError(
+                "there is no audio in the inputs.",
+                code="input_invalid",
+                remedy="Name files, or folders that hold some.",
+            )
         self.emotions: Counter[str] = Counter()
         self.failures: list[tuple[str, errors.ValenceError]] = []
 
@@ -78,7 +83,9 @@ class Job:
                 self.answered += prediction.source is not None and not prediction.cached
         outages = [error for _, error in self.failures if isinstance(error, _OUTAGES)]
         if outages and not self.answered:
-            raise errors.ServiceUnavailableError(f"no call was answered; the last one: {outages[-1]} Run again later.")
+            raise errors.ServiceUnavailableError(
+                f"no call was answered; the last one: {outages[-1].headline}", remedy="Run again later."
+            )
 
     def pairs(self) -> Iterator[Pair]:
         """Every row with its prediction, in the order of the inputs."""
@@ -111,7 +118,7 @@ class Job:
         if self.failures:
             say(f"{counted(len(self.failures), 'item')} of {self.total:,} failed:")
         for _, error in self.failures[:_MAX_LISTED]:
-            say(f"  {one_line(in_options(str(error)))}")
+            say(f"  {one_line(described(error))}")
         if (more := len(self.failures) - _MAX_LISTED) > 0:
             say(f"  and {more:,} more: --json names them all")
 
@@ -143,6 +150,7 @@ class Job:
             "seconds": round(time.monotonic() - self._begun, 3),
             "emotions": dict(self.emotions.most_common()),
             "failures": [
-                {"item": name, "type": type(error).__name__, "error": str(error)} for name, error in self.failures
+                {"item": name, "type": type(error).__name__, "code": error.code, "error": described(error)}
+                for name, error in self.failures
             ],
         }

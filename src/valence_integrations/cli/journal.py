@@ -23,8 +23,11 @@ except ImportError:  # Windows
 
 __all__ = ["Journal"]
 
-#: Raised when the meaning of a line changes.
-_SCHEMA = 1
+#: Increment when the meaning of a line changes.
+_SCHEMA = 2
+
+#: What is kept of an error, beside its type and its item.
+_OF_ERROR = ("message", "code", "setting", "remedy")
 
 
 class Journal:
@@ -122,7 +125,9 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise errors.SettingsError(
-                f"another process is writing {self.path}. Wait for it, or choose another output."
+                f"another process is writing {self.path}.",
+                code="output_invalid",
+                remedy="Wait for it, or choose another output.",
             ) from None
         except OSError:
             pass  # a file system without locks
@@ -161,7 +166,11 @@ def _written(prediction: EmotionPrediction) -> dict[str, Any]:
         "segments": [dataclasses.asdict(segment) for segment in prediction.segments],
         "error": None
         if error is None
-        else {"type": type(error).__name__, "text": str(error.args[0]), "item": getattr(error, "item", None)},
+        else {
+            "type": type(error).__name__,
+            "item": getattr(error, "item", None),
+            **{name: getattr(error, name) for name in _OF_ERROR},
+        },
     }
 
 
@@ -169,7 +178,7 @@ def _read(line: Mapping[str, Any]) -> EmotionPrediction:
     known = {field.name: line[field.name] for field in dataclasses.fields(EmotionPrediction)}
     error = known["error"]
     if error is not None:
-        known["error"] = getattr(errors, error["type"], errors.ItemError)(error["text"])
+        known["error"] = getattr(errors, error["type"], errors.ItemError)(**{name: error[name] for name in _OF_ERROR})
         known["error"].item = error["item"]
     for name in ("confidence", "duration"):
         known[name] = math.nan if known[name] is None else known[name]

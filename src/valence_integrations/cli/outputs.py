@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from valence_integrations.cli.advice import described
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.rows import Row
 from valence_integrations.cli.tables import utf8
-from valence_integrations.errors import MissingDependencyError
+from valence_integrations.errors import MissingDependencyError, SettingsError
 from valence_integrations.results import EmotionPrediction
 
 if TYPE_CHECKING:
@@ -98,14 +99,27 @@ class _Table:
         return [name for name in names if name not in self._own]
 
 
-_FIELDS = ("confidence", "scores", "source", "error", "timeline")
+_FIELDS = ("confidence", "scores", "source", "error", "error_code", "timeline")
 
 
 class CsvOutput(_Table):
     """A CSV file for spreadsheets: a column for each emotion's score, and the timeline as JSON at the end."""
 
     def check(self, inputs: Inputs) -> None:
-        """Learn the columns, of which a CSV file must know all at its beginning."""
+        """Learn the columns, of which a CSV file must know all at its beginning.
+
+        Raises
+        ------
+        SettingsError
+            If two columns would have the same name.
+        """
+        if twice := {PREFIX, *(f"{PREFIX}_{name}" for name in _FIELDS)} & set(self.scores):
+            raise SettingsError(
+                f"these emotions would give a CSV file two columns {min(twice)!r}.",
+                code="column_conflict",
+                setting="emotions",
+                remedy="Give that emotion another name, or write .jsonl.",
+            )
         self._names = self.kept(inputs.names())
 
     def write(self, pairs: Iterable[Pair]) -> None:
@@ -128,7 +142,7 @@ class CsvOutput(_Table):
             _number(prediction.confidence),
             *scores.values(),
             prediction.source,
-            None if prediction.error is None else str(prediction.error),
+            *_error(prediction),
             _json(_timeline(prediction)),
         ]
 
@@ -145,13 +159,15 @@ class JsonlOutput(_Table):
     def line(self, values: Mapping[str, Any], prediction: EmotionPrediction) -> str:
         """Line of a row."""
         kept = {name: _plain(values[name]) for name in self.kept(values)}
+        text, code = _error(prediction)
         columns = {
             PREFIX: prediction.emotion,
             f"{PREFIX}_confidence": _number(prediction.confidence),
             f"{PREFIX}_scores": _scores(prediction, self.emotions),
             f"{PREFIX}_timeline": _timeline(prediction),
             f"{PREFIX}_source": prediction.source,
-            f"{PREFIX}_error": None if prediction.error is None else str(prediction.error),
+            f"{PREFIX}_error": text,
+            f"{PREFIX}_error_code": code,
         }
         # ASCII: so a name whose bytes are no UTF-8 can be read back.
         return json.dumps({**kept, **columns}, default=_plain) + "\n"
@@ -179,7 +195,7 @@ class ParquetOutput(_Table):
             name: pa.string() if pa.types.is_null(schema.field(name).type) else schema.field(name).type
             for name in self.kept(schema.names)
         }
-        self._columns = Columns(PREFIX, tuple(self.emotions))
+        self._columns = Columns(PREFIX, tuple(self.emotions), text=described)
 
     def write(self, pairs: Iterable[Pair]) -> None:
         """Write everything, under the final name at the end."""
@@ -205,6 +221,11 @@ def _scores(prediction: EmotionPrediction, emotions: Sequence[str]) -> dict[str,
     if prediction.source is None:
         return dict.fromkeys(emotions)
     return {emotion: _number(prediction.scores.get(emotion, 0.0)) for emotion in emotions}
+
+
+def _error(prediction: EmotionPrediction) -> tuple[str, str] | tuple[None, None]:
+    error = prediction.error
+    return (None, None) if error is None else (described(error), error.code)
 
 
 def _timeline(prediction: EmotionPrediction) -> list[dict[str, Any]]:

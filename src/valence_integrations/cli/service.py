@@ -35,7 +35,9 @@ def service(*, sandbox: bool, **given: Any) -> Iterator[Settings]:
         yield Settings(**given)
         return
     if "base_url" in given:
-        raise SettingsError("--sandbox and --base-url exclude each other. Choose one.")
+        raise SettingsError(
+            "--sandbox and --base-url exclude each other.", code="settings_conflict", remedy="Choose one."
+        )
     from valence_integrations.sandbox import Sandbox
 
     running = Sandbox(port=_PORT)

@@ -116,12 +116,17 @@ class _Csv(_Table):
                 for record in reader:
                     if None in record:
                         raise SettingsError(
-                            f"{self.path}, line {reader.line_num}: more cells than the header has. "
-                            "Put values that hold a comma into quotes."
+                            f"{self.path}, line {reader.line_num}: more cells than the header has.",
+                            code="input_invalid",
+                            remedy="Put values that hold a comma into quotes.",
                         )
                     yield record
             except csv.Error as error:
-                raise SettingsError(f"{self.path}, line {reader.line_num} is no CSV: {error}. Save it again.") from None
+                raise SettingsError(
+                    f"{self.path}, line {reader.line_num} is no CSV: {error}.",
+                    code="input_invalid",
+                    remedy="Save it again.",
+                ) from None
 
 
 class _Jsonl(_Table):
@@ -147,9 +152,15 @@ class _Jsonl(_Table):
                 try:
                     record = json.loads(line)
                 except ValueError as error:
-                    raise SettingsError(f"{self.path}, line {number} is no JSON: {error}.") from None
+                    raise SettingsError(
+                        f"{self.path}, line {number} is no JSON: {error}.", code="input_invalid"
+                    ) from None
                 if not isinstance(record, dict):
-                    raise SettingsError(f"{self.path}, line {number} is no JSON object: give {{...}} on each line.")
+                    raise SettingsError(
+                        f"{self.path}, line {number} is no JSON object.",
+                        code="input_invalid",
+                        remedy="Give {...} on each line.",
+                    )
                 yield record
 
 
@@ -179,7 +190,7 @@ class _Parquet(_Table):
         try:
             super().__init__(path, audio_column)
         except pa.ArrowException as error:
-            raise SettingsError(f"{path} cannot be read as Parquet: {error}") from None
+            raise SettingsError(f"{path} cannot be read as Parquet: {error}", code="input_invalid") from None
 
 
 class _Saved(_Table):
@@ -239,15 +250,20 @@ def _audio_column(path: str, names: list[str], wanted: str | None) -> str:
         if wanted in names:
             return wanted
         raise SettingsError(
-            f"{path} has no column {wanted!r}; its columns are {_quoted(names)}. Name one of them: --audio-column NAME."
+            f"{path} has no column {wanted!r}; its columns are {_quoted(names)}.",
+            code="column_not_found",
+            setting="audio_column",
+            remedy="Name one of them: --audio-column NAME.",
         )
     lowered = {name.lower(): name for name in reversed(names)}
     for usual in _USUAL:
         if usual in lowered:
             return lowered[usual]
     raise SettingsError(
-        f"{path} has no column that is called like audio; its columns are {_quoted(names)}. "
-        "Say which one holds the audio: --audio-column NAME."
+        f"{path} has no column that is called like audio; its columns are {_quoted(names)}.",
+        code="column_not_found",
+        setting="audio_column",
+        remedy="Say which one holds the audio: --audio-column NAME.",
     )
 
 

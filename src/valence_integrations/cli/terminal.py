@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 import warnings
@@ -14,12 +13,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from valence_integrations import errors
+from valence_integrations.cli.advice import described
 
 __all__ = [
     "Command",
     "ExitCode",
     "Group",
-    "in_options",
     "one_line",
     "say",
 ]
@@ -37,21 +36,6 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-#: Settings, as messages of the library call them, and the options that they are here.
-_OPTIONS = (
-    (re.compile(r'\b(short|long)_audio="(\w+)"'), r"--\1 \2"),
-    (re.compile(r'\bon_error="null"'), "--on-error null"),
-    (re.compile(r"\bmax_calls=(\d+) calls"), r"\1 calls (--max-calls)"),
-    (re.compile(r"emotions=\(.*?\)"), "--emotions angry,happy,..."),
-    (re.compile(r"\b(short|long)_audio\b"), r"--\1"),
-    (re.compile(r" or api_key\b"), ""),
-    (re.compile(r"\b(max_calls|base_url|min_confidence)\b"), lambda found: "--" + found[1].replace("_", "-")),
-    (re.compile(r", or None\b"), ""),
-    (re.compile(r"\bLower concurrency\b"), "Lower --concurrency"),
-    (re.compile(r"^(concurrency|model|emotions) must"), r"--\1 must"),
-)
-
-
 def say(text: str) -> None:
     """Write a message, beside a progress bar if there is one."""
     from tqdm import tqdm
@@ -64,13 +48,6 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def in_options(text: str) -> str:
-    """Say options where the library says settings."""
-    for setting, option in _OPTIONS:
-        text = setting.sub(option, text)
-    return text
-
-
 def ended_with(error: BaseException) -> tuple[ExitCode, str]:
     """Exit code and message of an error."""
     if isinstance(error, _UsageError):
@@ -78,13 +55,11 @@ def ended_with(error: BaseException) -> tuple[ExitCode, str]:
         message = error.format_message().replace("Value error, ", "")
         message += "" if message.endswith((".", "?")) else "."
         return ExitCode.WRONG_USE, f"{message} See {context.command_path if context else 'valence'} --help."
-    if isinstance(error, errors.MissingKeyError):
-        return ExitCode.WRONG_USE, "there is no API key. Set VALENCE_API_KEY, or use --sandbox, which needs none."
-    if isinstance(error, (errors.BudgetExceededError, errors.ServiceUnavailableError)):
-        return ExitCode.STOPPED, str(error)
-    if isinstance(error, errors.ItemError):
-        return ExitCode.ITEMS_FAILED, str(error)
-    if isinstance(error, (errors.ValenceError, ImportError)):
+    if isinstance(error, errors.ValenceError):
+        stopped = isinstance(error, (errors.BudgetExceededError, errors.ServiceUnavailableError))
+        failed = ExitCode.ITEMS_FAILED if isinstance(error, errors.ItemError) else ExitCode.WRONG_USE
+        return ExitCode.STOPPED if stopped else failed, described(error)
+    if isinstance(error, ImportError):
         return ExitCode.WRONG_USE, str(error)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
@@ -113,7 +88,7 @@ class Group(TyperGroup):
                 stream.reconfigure(errors="backslashreplace")
         extra.update(prog_name="valence", standalone_mode=False)
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say(f"valence: {one_line(in_options(str(message)))}")
+            warnings.showwarning = lambda message, *_, **__: say(f"valence: {one_line(str(message))}")
             try:
                 code = super().main(given, **extra)
             except typer.Abort:
@@ -122,7 +97,7 @@ class Group(TyperGroup):
                 if "--debug" in given:
                     traceback.print_exc()
                 code, message = ended_with(error)
-                say(f"valence: {one_line(in_options(message))}")
+                say(f"valence: {one_line(message)}")
         sys.exit(code)
 
 
