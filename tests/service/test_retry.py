@@ -7,6 +7,7 @@ from valence_integrations._service.retry import call_with_retries
 
 FREE = [
     errors.NetworkError("none", sent=False),
+    errors.ReadTimeoutError("a slow proxy", sent=False),
     errors.ServerError("busy", status_code=503),
     errors.RateLimitError("many"),
 ]

@@ -32,14 +32,16 @@ def may_have_been_billed(error: Exception) -> bool:
     """Whether the service may have done (and billed) the work although the call failed."""
     if isinstance(error, errors.ServerError):
         return error.status_code != 503
-    return isinstance(error, (errors.ReadTimeoutError, errors.InvalidResponseError)) or (
-        isinstance(error, errors.NetworkError) and error.sent
+    return isinstance(error, errors.InvalidResponseError) or (
+        isinstance(error, (errors.NetworkError, errors.ReadTimeoutError)) and error.sent
     )
 
 
 def is_outage(error: Exception) -> bool:
     """Whether a failure says that the service, and not the item, is in trouble."""
-    return may_have_been_billed(error) or isinstance(error, (errors.ServerError, errors.NetworkError))
+    return may_have_been_billed(error) or isinstance(
+        error, (errors.ServerError, errors.NetworkError, errors.ReadTimeoutError)
+    )
 
 
 def call_with_retries(

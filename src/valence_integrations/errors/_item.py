@@ -214,17 +214,7 @@ class ServerError(_AskedToWaitError):
     code = "server_error"
 
 
-class NetworkError(CallError):
-    """No connection to the service, or one that broke.
-
-    Attributes
-    ----------
-    sent : bool
-        Whether the request may have reached the service, and so may have been billed.
-    """
-
-    code = "network_error"
-
+class _InterruptedCallError(CallError):
     def __init__(
         self,
         message: str = "",
@@ -238,8 +228,26 @@ class NetworkError(CallError):
         self.sent = sent
 
 
-class ReadTimeoutError(CallError):
-    """The answer did not come within the read timeout."""
+class NetworkError(_InterruptedCallError):
+    """No connection to the service, or one that broke.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether the request may have reached the service, and so may have been billed.
+    """
+
+    code = "network_error"
+
+
+class ReadTimeoutError(_InterruptedCallError):
+    """The answer did not come in time.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether the request may have reached the service, and so may have been billed.
+    """
 
     code = "read_timeout"
     setting = "timeout"
