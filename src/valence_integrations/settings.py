@@ -155,7 +155,7 @@ class Settings:
         the same key. ``"auto"`` asks the service for the account's policy, and takes its documented standard policy
         if there is no answer. None sets no rate limit, only the concurrency cap.
     timeout : (float, float), default=(5, 30)
-        Seconds to wait for a connection, and for an answer.
+        Seconds to connect, and to wait for the service to go on. A call as a whole ends within both together.
     max_attempts : int, default=5
         How often one call (for an item, or for one of its chunks) is made before it is given up.
     max_calls : int, optional

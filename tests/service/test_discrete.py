@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from requests.structures import CaseInsensitiveDict
+import requests
 
 from tests.conftest import voice
 from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
-from valence_integrations._service.connections import Answer
 from valence_integrations._service.discrete import DiscreteClient
-from valence_integrations._service.transport import Transport, _retry_after
+from valence_integrations._service.refusals import _retry_after
+from valence_integrations._service.transport import Transport
 from valence_integrations.sandbox import Faults, Policy, Sandbox
 
 WAV = wav.encode(np.rint(voice(6.0) * 30_000).astype(np.int16), 16_000)
@@ -130,8 +130,9 @@ def test_a_429_carries_the_wait() -> None:
     ],
 )
 def test_retry_after_in_every_form(asked: str, seconds: float | None) -> None:
-    headers = CaseInsensitiveDict({"retry-after": asked})
-    assert _retry_after(Answer(429, "", headers, b"")) == seconds
+    response = requests.Response()
+    response.headers["retry-after"] = asked
+    assert _retry_after(response) == seconds
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def _decide_short(duration: float, settings: Settings) -> Route:
     if settings.short_audio == "error":
         raise AudioTooShortError(
             f"{duration:.2f} s is too short: the service needs {MIN_SECONDS:g} s, as it skips the first "
-            f'{SKIPPED_SECONDS:g} s. Use short_audio="pad", "repeat" or "skip", or drop it.',
+            f"{SKIPPED_SECONDS:g} s.",
+            remedy='Use short_audio="pad", "repeat" or "skip", or drop it.',
             min_duration=MIN_SECONDS,
             actual_duration=duration,
         )
@@ -167,8 +168,8 @@ def _decide_long(duration: float, settings: Settings) -> Route:
         return Route(None, duration)
     if settings.long_audio == "error":
         raise AudioTooLongError(
-            f"{duration:.2f} s is too long for one call of at most {MAX_SECONDS:g} s. "
-            'Use long_audio="asynch", "chunk", "truncate" or "skip", or cut it.',
+            f"{duration:.2f} s is too long for one call of at most {MAX_SECONDS:g} s.",
+            remedy='Use long_audio="asynch", "chunk", "truncate" or "skip", or cut it.',
             max_duration=MAX_SECONDS,
             actual_duration=duration,
         )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import requests
 
 from valence_integrations._audio.clip import IDEAL_RATE
 from valence_integrations._audio.open import open_clip
-from valence_integrations._service.connections import Answer
 from valence_integrations._service.transport import Transport
 from valence_integrations.errors import InvalidResponseError
 from valence_integrations.settings import Settings
@@ -62,14 +62,14 @@ class DiscreteClient:
         Raises
         ------
         ValenceError
-            See `Transport.send`; also if the answer is no JSON object.
+            See `Transport.send`; also if the answer is not a JSON object.
         """
         multipart = self._settings.payload == "multipart"
         headers = {
             "x-api-key": self._settings.require_key(),
             "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}" if multipart else "application/json",
         }
-        return _read(self._transport.post(self._url, body, headers))
+        return _read(self._transport.send("POST", self._url, data=_Pieces(body), headers=headers))
 
     def _json_body(self, wav: bytes) -> bytes:
         import soxr
@@ -84,15 +84,29 @@ class DiscreteClient:
         return (json.dumps(text) if self._settings.discrete_path == "/emotionprediction" else text).encode()
 
 
-def _read(answer: Answer) -> dict[str, Any]:
+class _Pieces:
+    """A body that requests sends piece by piece, with a Content-Length."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+
+def _read(response: requests.Response) -> dict[str, Any]:
     try:
-        said = json.loads(answer.body)
+        answer = json.loads(response.content)
     except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict):
-        return said
+        answer = None
+    if isinstance(answer, dict):
+        return answer
     raise InvalidResponseError(
-        f"the service's answer is no JSON object ({len(answer.body)} bytes of "
-        f"{answer.headers.get('Content-Type', 'no type')}). Check base_url; if it is right, try again.",
-        status_code=answer.status,
+        f"the service's answer is not a JSON object ({len(response.content)} bytes of "
+        f"{response.headers.get('Content-Type', 'no type')}).",
+        status_code=response.status_code,
+        remedy="Check base_url; if it is right, try again.",
     )

@@ -43,6 +43,7 @@ def _object(transport: Transport, base_url: str, page: str, headers: Mapping[str
     if isinstance(answer, Mapping):
         return answer
     raise InvalidResponseError(
-        f"the answer about rate limits is not a JSON object ({len(response.content)} bytes). Check base_url.",
+        f"the answer about rate limits is not a JSON object ({len(response.content)} bytes).",
         status_code=response.status_code,
+        remedy="Check base_url.",
     )

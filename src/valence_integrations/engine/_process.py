@@ -32,8 +32,8 @@ _PREPARATION_THREADS = 3
 #: Consecutive failed calls, over all items, after which the service counts as down.
 _MAX_FAILURES = 20
 
-#: Connections kept open; further simultaneous calls open temporary ones.
-_POOLED_CONNECTIONS = 64
+#: Connections to a host that are kept open; more simultaneous calls open connections of their own.
+_POOLED_CONNECTIONS = 512
 
 
 class ProcessResources:

@@ -21,7 +21,7 @@ __all__ = ["run"]
 _ASYNCH_MODEL = "4emotions"
 _NO_MODEL = (
     "The AsynchAPI takes no model: long items are not answered by {!r}, but by the account's own. "
-    'Use long_audio="chunk" for the same model everywhere.'
+    'Use long_audio="chunk" (command line: --long chunk) for the same model everywhere.'
 )
 
 _log = logging.getLogger("valence_integrations")

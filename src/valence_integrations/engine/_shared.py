@@ -39,5 +39,10 @@ def given_settings(engine: Engine | None, **settings: object) -> dict[str, Any]:
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if given and engine is not None:
-        raise SettingsError(f"The engine brings its own settings: set {', '.join(given)} there, or give no engine.")
+        raise SettingsError(
+            "The engine brings its own settings.",
+            code="settings_conflict",
+            setting=next(iter(given)),
+            remedy=f"Set {', '.join(given)} there, or give no engine.",
+        )
     return given

@@ -1,0 +1,201 @@
+"""HTTP calls that are bounded: in time as a whole, and in the bytes that they receive.
+
+The sockets enforce both bounds, so the bounds hold for everything that http.client and urllib3 read or write: header
+lines, interim answers, chunk extensions, trailers, a proxy's answer to CONNECT, and a request body that the peer
+reads slowly. No other thread is needed.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import urllib3
+import urllib3.connection
+
+__all__ = ["BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError", "use_bounded_connections"]
+
+#: Bytes of an answer that are kept to be quoted.
+_QUOTED = 1_000
+
+_local = threading.local()
+
+
+class CallTimeoutError(Exception):
+    """The peer was silent for too long, or the call as a whole took too long.
+
+    Not an OSError: http.client and urllib3 pass it on as it is.
+
+    Attributes
+    ----------
+    seconds : float
+        The bound that was exceeded.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class UnusableAnswerError(Exception):
+    """The answer must not be used; the text completes "the answer …"."""
+
+
+class Call:
+    """The bounds of one call; a context manager that applies them to all that its thread sends and receives.
+
+    Parameters
+    ----------
+    seconds : float
+        Time for the whole call.
+    size : int
+        Bytes to receive at most.
+
+    Attributes
+    ----------
+    connected : bool
+        Whether there was a connection. Without one, no part of the request can have left.
+    beginning : bytearray
+        The first bytes that were received.
+    """
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self.connected = False
+        self.beginning = bytearray()
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._size = size
+        self._received = 0
+
+    @staticmethod
+    def current() -> Call:
+        """Return the call of this thread."""
+        call: Call = _local.call
+        return call
+
+    def __enter__(self) -> Call:
+        _local.call = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        del _local.call
+
+    def seconds_left(self) -> float:
+        """Return the time that is left; raise CallTimeoutError if there is none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self.timed_out()
+        return left
+
+    def timed_out(self) -> CallTimeoutError:
+        """Return the exception for a call that took too long as a whole."""
+        return CallTimeoutError(self._seconds)
+
+    def count(self, received: bytes | memoryview) -> None:
+        """Count received bytes; raise UnusableAnswerError if they are too many."""
+        if len(self.beginning) < _QUOTED:
+            self.beginning += received[:_QUOTED]
+        self._received += len(received)
+        self.check(self._received)
+
+    def check(self, size: int) -> None:
+        """Raise UnusableAnswerError if `size` bytes are too many."""
+        if size > self._size:
+            raise UnusableAnswerError(f"is larger than {self._size / 2**20:g} MB")
+
+
+class _BoundedSocket(socket.socket):
+    """Applies the bounds of the thread's call. The timeout that is set bounds the silence of the peer."""
+
+    _patience = 0.0
+
+    def settimeout(self, value: float | None, /) -> None:
+        assert value is not None
+        self._patience = value
+        super().settimeout(value)
+
+    def send(self, *args: Any) -> int:
+        size: int = self._send(super().send, args)
+        return size
+
+    def sendall(self, *args: Any) -> None:
+        self._send(super().sendall, args)
+
+    def recv(self, *args: Any) -> bytes:
+        data: bytes = self._receive(super().recv, args)
+        Call.current().count(data)
+        return data
+
+    def recv_into(self, buffer: Any, *args: Any) -> int:
+        size: int = self._receive(super().recv_into, (buffer, *args))
+        Call.current().count(memoryview(buffer)[:size])
+        return size
+
+    def _send(self, send: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        call = Call.current()
+        super().settimeout(call.seconds_left())
+        try:
+            return send(*args)
+        except TimeoutError:
+            raise call.timed_out() from None
+        except ConnectionResetError as error:
+            # The peer may have answered before it stopped reading: each urllib3 looks for an answer after this error.
+            raise BrokenPipeError(*error.args) from None
+
+    def _receive(self, receive: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        call = Call.current()
+        left = call.seconds_left()
+        super().settimeout(min(left, self._patience))
+        try:
+            return receive(*args)
+        except TimeoutError:
+            raise (call.timed_out() if left <= self._patience else CallTimeoutError(self._patience)) from None
+
+
+class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
+    """The same over TLS."""
+
+    # Sends through `send`, which is bounded.
+    sendall = ssl.SSLSocket.sendall
+
+
+class _BoundedConnection(urllib3.connection.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        Call.current().connected = True
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        # Without a socket, http.client connects as soon as there is something to send.
+        Call.current().connected = self.sock is not None
+        super().request(*args, **kwargs)
+
+    # Not public, but what urllib3's own SOCKS connections override: the socket is needed before a tunnel is asked for.
+    def _new_conn(self) -> socket.socket:
+        plain = super()._new_conn()
+        patience = plain.gettimeout()
+        bounded = _BoundedSocket(plain.family, plain.type, plain.proto, plain.detach())
+        bounded.settimeout(patience)
+        return bounded
+
+
+class _BoundedPool(urllib3.HTTPConnectionPool):
+    # Not public: urllib3 looks for unread bytes at the socket, where those that TLS has decrypted are not seen.
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None and isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
+            conn.close()
+        super()._put_conn(conn)
+
+
+def _bounded_pool(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
+    connection = type("BoundedConnection", (_BoundedConnection, pool.ConnectionCls), {})
+    return type("BoundedPool", (_BoundedPool, pool), {"ConnectionCls": connection})
+
+
+def use_bounded_connections(manager: urllib3.PoolManager) -> None:
+    """Have a pool manager, with or without a proxy, make bounded connections only."""
+    classes: Mapping[str, type[urllib3.HTTPConnectionPool]] = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _bounded_pool(pool) for scheme, pool in classes.items()}
