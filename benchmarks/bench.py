@@ -100,7 +100,7 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
             Case("fresh", "ours, dataset.map batched", "map_batched", n, clips),
         ]
         if quick:
-            rows = [row for row in rows if row.caller in ("sdk", "predict_many") or (n == 16 and row.caller == "bare")]
+            rows = [row for row in rows if row.caller in ("sdk", "bare", "predict_many")]
         groups.append((f"fresh, {n} in flight", rows))
         over_tls = [
             Case("tls", f"SDK, {n} threads", "sdk", n, clips, tls=True, repeats=repeats),
