@@ -161,7 +161,7 @@ class TestAnswers:
     def test_an_answer_that_ends_too_soon(self, answer: bytes) -> None:
         with (
             Peer(ending_with(answer)) as peer,
-            pytest.raises(errors.NetworkError, match="broke before the answer was whole") as got,
+            pytest.raises(errors.NetworkError, match="broke before the answer was complete") as got,
         ):
             call(peer.url)
         assert got.value.sent
