@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from valence_integrations.engine import Engine, shared_engine
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.sklearn._compat import check_input_features, output_container
 from valence_integrations.sklearn._input import read_column
 from valence_integrations.sklearn._output import as_array, as_frame, labels_of, scores_of, warn_unknown_emotions
 
@@ -215,7 +215,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         labels = None if self.output == "scores" else labels_of(predictions, columns)
         warn_unknown_emotions(predictions, columns, labelled=labels is not None, stacklevel=3)
         scores = scores_of(predictions, columns if self.output != "label" else ())
-        container = _get_output_config("transform", self)["dense"]
+        container = output_container(self)
         if container == "default":
             return as_array(scores, labels)
         # Left to itself, scikit-learn 1.6 forgets the index of a Series.
@@ -237,7 +237,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
             if `fit` saw a column with a name.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features)
+        check_input_features(self, input_features)
         column = self.feature_names_in_[0] if hasattr(self, "feature_names_in_") and self.n_features_in_ == 1 else None
         names = []
         if self.output != "label":
