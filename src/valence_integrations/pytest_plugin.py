@@ -1,7 +1,7 @@
-"""The pytest fixture `valence_sandbox`: code that uses this library is tested without a key, and pays nothing.
+"""The pytest fixture `valence_sandbox`: test code that uses this library without a key, free of charge.
 
-pytest finds this plugin by itself where the package is installed. It loads in every run, so it imports the sandbox
-only when a test asks for it.
+pytest loads this plugin in every run once the package is installed, so the sandbox is imported only when a test
+requests the fixture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARKER = "valence_sandbox(**options): options of valence_integrations.sandbox.S
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", _MARKER)
 
 
@@ -31,15 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def valence_sandbox(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Sandbox]:
-    """Run a sandbox in the service's place for one test, with a key and a cache directory of its own.
+    """Run a sandbox instead of the service for one test, with its own key and cache directory.
 
-    ``VALENCE_API_KEY``, ``VALENCE_API_BASE_URL`` and ``VALENCE_CACHE_DIR`` point to it. Options of the `Sandbox` are
-    given by the marker of the same name; of several, that nearest to the test counts.
+    ``VALENCE_API_KEY``, ``VALENCE_API_BASE_URL`` and ``VALENCE_CACHE_DIR`` point to it. Set options of the `Sandbox`
+    with the marker of the same name; the marker nearest to the test takes precedence.
 
     Yields
     ------
     Sandbox
-        Started; ``calls``, ``requests`` and the like tell what arrived.
+        The running sandbox; ``calls``, ``requests`` and other counters record what it received.
 
     Raises
     ------
@@ -51,14 +51,14 @@ def valence_sandbox(
     ::
 
         @pytest.mark.valence_sandbox(faults=Faults(script=["500"]))
-        def test_failed_calls_are_made_again(valence_sandbox):
+        def test_failed_calls_are_retried(valence_sandbox):
             annotate_my_clips()
             assert valence_sandbox.calls == 2
     """
     from valence_integrations.engine import close_shared
     from valence_integrations.sandbox import Sandbox
 
-    # A port may be given out again: with a key of its own, nothing that is shared by key is taken from another test.
+    # A port may be reused. A unique key keeps state that is shared by key separate between tests.
     options: dict[str, object] = {"api_key": f"sandbox-{secrets.token_hex(8)}"}
     for marker in reversed(list(request.node.iter_markers("valence_sandbox"))):
         if marker.args:

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from valence_integrations.sandbox import Policy, Sandbox
-from valence_integrations.sandbox._errors import Refusal
+from valence_integrations.sandbox._errors import ApiError
 from valence_integrations.sandbox._policy import Meter
 
 STANDARD = {
@@ -33,7 +33,7 @@ def admitted(meter: Meter, times) -> list[float]:
     for now in times:
         try:
             meter.admit(now, 0)
-        except Refusal:
+        except ApiError:
             continue
         else:
             meter.release()
@@ -61,7 +61,7 @@ def test_windows_are_exact(name, window):
     assert len(passed) == pytest.approx(times[-1] / window * 10, rel=0.1)
 
 
-def test_a_place_is_free_exactly_when_the_window_has_passed():
+def test_request_is_admitted_exactly_when_window_has_passed():
     meter = Meter(Policy(requests_per_second=2))
     assert admitted(meter, [0.0, 0.5, 0.999, 1.0, 1.4999, 1.5]) == [0.0, 0.5, 1.0, 1.5]
 
@@ -76,20 +76,20 @@ def test_a_place_is_free_exactly_when_the_window_has_passed():
         (Policy(max_concurrent_requests=1), 1),
     ],
 )
-def test_retry_after(policy, seconds):
+def test_retry_after_header(policy, seconds):
     meter = Meter(policy)
     meter.admit(100.0, 0)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(ApiError) as error:
         meter.admit(100.05, 0)
-    assert refusal.value.status == 429
-    assert refusal.value.headers == {"Retry-After": str(seconds)}
+    assert error.value.status == 429
+    assert error.value.headers == {"Retry-After": str(seconds)}
 
 
-def test_usage_counts_the_windows():
+def test_usage_per_window():
     meter = Meter(Policy(requests_per_second=2))
     for now in (0.0, 4000.0, 4070.0, 4070.1):
         meter.admit(now, 100)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         meter.admit(4070.2, 100)
     usage = meter.status(4070.3)["current_usage"]
     assert usage == {
@@ -110,7 +110,7 @@ def test_usage_counts_the_windows():
     assert meter.status(100_000.0)["current_usage"]["requests_per_day"] == 1
 
 
-def test_without_a_policy_nothing_is_enforced_and_limits_out_of_reach_are_shown(post, clip):
+def test_no_policy_enforces_nothing_and_shows_high_limits(post, clip):
     with Sandbox() as sandbox:
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(lambda _: post(sandbox, clip), range(30)))
@@ -123,7 +123,7 @@ def test_without_a_policy_nothing_is_enforced_and_limits_out_of_reach_are_shown(
     assert content["current_usage"]["total_audio_size_bytes_per_minute"] > 30 * len(clip)
 
 
-def test_the_enforced_standard_policy(post, clip):
+def test_standard_policy_is_enforced(post, clip):
     with Sandbox(policy=Policy.standard()) as sandbox:
         answers = [post(sandbox, clip) for _ in range(14)]
         refused = [answer for answer in answers if answer.status_code == 429]
@@ -136,7 +136,7 @@ def test_the_enforced_standard_policy(post, clip):
     assert usage["rejected_per_minute"] == len(refused)
 
 
-def test_no_window_ever_holds_more(post, clip):
+def test_every_window_stays_within_limit(post, clip):
     with Sandbox(policy=Policy(requests_per_second=10)) as sandbox, ThreadPoolExecutor(4) as pool:
         until = time.monotonic() + 2.2
 
@@ -151,7 +151,7 @@ def test_no_window_ever_holds_more(post, clip):
     assert min(later - earlier for earlier, later in zip(times, times[10:], strict=False)) >= 1.0
 
 
-def test_concurrency(post, clip):
+def test_concurrency_limit(post, clip):
     with Sandbox(latency=0.3, policy=Policy(max_concurrent_requests=3)) as sandbox:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: post(sandbox, clip), range(8)))
@@ -189,13 +189,13 @@ def test_health_needs_no_key_and_status_does():
         assert requests.get(sandbox.url + "/v1/rate-limit/status", timeout=5).status_code == 401
 
 
-def test_an_empty_policy_shows_and_enforces_nothing():
+def test_empty_policy_enforces_and_shows_no_limits():
     with Sandbox(policy=Policy()) as sandbox:
         content = status_of(sandbox)
     assert content["policy_name"] == "sandbox_policy"
     assert content["limits"] == {}
 
 
-def test_limits_are_positive():
+def test_limits_must_be_positive():
     with pytest.raises(ValueError, match="requests_per_second must be positive"):
         Policy(requests_per_second=0)

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from valence_integrations.sandbox._errors import Refusal
+from valence_integrations.sandbox._errors import ApiError
 from valence_integrations.sandbox._wav import read_wav
 
 TONE = 0.5 * np.sin(np.arange(1600) / 10)
@@ -22,12 +22,12 @@ def fmt(encoding=1, channels=1, rate=8000, bits=16) -> bytes:
     return struct.pack("<HHIIHH", encoding, channels, rate, rate * block, block, bits)
 
 
-@pytest.mark.parametrize(("width", "within"), [(1, 1e-2), (2, 1e-4), (3, 1e-6), (4, 1e-6)])
-def test_integers_of_every_width(wav, width, within):
+@pytest.mark.parametrize(("width", "tolerance"), [(1, 1e-2), (2, 1e-4), (3, 1e-6), (4, 1e-6)])
+def test_integers_of_every_width(wav, width, tolerance):
     audio = read_wav(wav(TONE, rate=16000, width=width))
     assert audio.rate == 16000
     assert audio.duration == 0.1
-    np.testing.assert_allclose(audio.samples, TONE, atol=within)
+    np.testing.assert_allclose(audio.samples, TONE, atol=tolerance)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -48,7 +48,7 @@ WHOLE = riff((b"fmt ", fmt()), DATA)
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "says"),
+    ("data", "code", "message"),
     [
         (b"", "INVALID_AUDIO", "RIFF/WAVE"),
         (b"not audio at all, but text", "INVALID_AUDIO", "RIFF/WAVE"),
@@ -75,8 +75,8 @@ WHOLE = riff((b"fmt ", fmt()), DATA)
         (riff((b"fmt ", fmt(3, bits=32)), (b"data", struct.pack("<f", np.nan))), "INVALID_AUDIO", "finite"),
     ],
 )
-def test_refusals(data, code, says):
-    with pytest.raises(Refusal, match=says) as refusal:
+def test_invalid_files_are_refused(data, code, message):
+    with pytest.raises(ApiError, match=message) as error:
         read_wav(data)
-    assert refusal.value.status == 400
-    assert refusal.value.body["error_code"] == code
+    assert error.value.status == 400
+    assert error.value.body["error_code"] == code

@@ -2,10 +2,10 @@
 
 `Sandbox` serves the whole service over real HTTP from a thread of this process; ``python -m
 valence_integrations.sandbox`` runs it as a command. `Faults` makes it fail on purpose, `Policy` makes it enforce rate
-limits. Its emotions come from a small acoustic rule (pitch, energy, spectral tilt): **it is no emotion model**, and
-its ``model_type`` says so.
+limits. Its scores come from a small acoustic rule (pitch, energy, spectral tilt). **It is not an emotion model**, and
+the ``model_type`` of its answers says so.
 
-Nothing here is shared with the clients of this library, so that one misreading of the API cannot pass every test.
+It shares no code with the clients of this library, so that a misreading of the API cannot pass every test.
 """
 
 from ._faults import Faults

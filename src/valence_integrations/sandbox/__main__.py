@@ -29,7 +29,7 @@ Ctrl-C stops it.
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "valence-sandbox") -> int:
-    """Serve until Ctrl-C; return the exit code. `prog` is what the command is called."""
+    """Serve until Ctrl-C; return the exit code. `prog` is the name of the command."""
     options = _parser(prog).parse_args(argv)
     try:
         sandbox = Sandbox(
@@ -118,7 +118,7 @@ def _faults(text: str) -> Faults:
 
 
 def _settings(kind: type[S], text: str) -> S:
-    """Read ``name=value,name=value``."""
+    """Parse ``name=value,name=value``."""
     known = [field.name for field in fields(kind)]
     values: dict[str, str] = {}
     for item in text.split(","):

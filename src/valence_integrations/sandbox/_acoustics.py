@@ -1,23 +1,24 @@
-"""The acoustic rule behind the sandbox's answers: a stand-in, **no emotion model**.
+"""The acoustic rule behind the sandbox's answers: a stand-in, **not an emotion model**.
 
-The rule exists so that different voices and manners get different, reproducible answers. It knows nothing of
-emotions, was trained on nothing, and its answers say nothing about how anybody feels. It goes like this:
+The rule gives different voices and manners of speaking different, reproducible answers. It was not trained on any
+data, and its answers say nothing about how anybody feels. The steps:
 
-1. The audio is brought to 8 kHz and cut into frames of 64 ms, one every 32 ms. The frames within 30 dB of the loudest
-   one (and above -70 dB) are the *active* ones; the rest are pauses.
-2. Four measurements are taken of the active frames: **level**, the mean A-weighted power in dB under full scale;
+1. The audio is resampled to 8 kHz and cut into frames of 64 ms, one every 32 ms. The frames within 30 dB of the loudest
+   one (and above -70 dB) are *active*; the rest are pauses.
+2. Four values are measured over the active frames: **level**, the mean A-weighted power in dB relative to full scale;
    **pitch**, the median over the voiced frames, in semitones (MIDI numbers), by autocorrelation under 1 kHz;
-   **range**, the distance between its upper and lower quartiles; **tilt**, the alpha ratio: how many dB the power
-   above 1 kHz lies over that below.
-3. Each becomes a trait from 0 to 1 by a logistic curve (`_CURVES`): *loud*, *high*, *lively*, *flat*.
-4. Every emotion has a typical place in this space (`_PLACES`); its score is a bell curve of the distance to it. So
-   each score lies in 0..1, and the scores of a clip need not sum to 1.
+   **range**, the interquartile range of the pitch; **tilt**, the alpha ratio: the power above 1 kHz relative to the
+   power below, in dB.
+3. A logistic curve (`_CURVES`) maps each value to a trait from 0 to 1: *loud*, *high*, *lively*, *flat*.
+4. Each emotion has a prototype in this space (`_PROTOTYPES`). Its score is a Gaussian of the distance to the prototype.
+   Each score lies in 0..1, and the scores of a clip need not sum to 1.
 
 Loud, high and flat is angry; loud, high and lively is happy; quiet, low and steep is sad; the middle is neutral.
-Without voiced frames (whisper, noise) pitch counts as middling; silence counts as quiet and otherwise middling.
+Without voiced frames (whisper, noise), the pitch takes its middle value. Silence is quiet, and its pitch and tilt take
+their middle values.
 
-librosa supplies the scales (frequencies, A-weighting, semitones). Only its light part is used, without its numba and
-scipy.signal functions, whose import and compilation would make a first call take seconds.
+librosa supplies the scales (frequencies, A-weighting, semitones). Its functions that use numba or scipy.signal are
+avoided: their import and compilation would make the first call take seconds.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ _HOP = 256
 _N_FFT = 1024
 _WINDOW = np.hanning(_FRAME + 1)[:-1]
 _FLOOR_DB = -70.0
-_DEPTH_DB = 30.0
+_ACTIVE_RANGE_DB = 30.0
 _LAGS = slice(_RATE // 500, _RATE // 70)
-_VOICED = 0.5
+_VOICED_THRESHOLD = 0.5
 _OCTAVE_COST = 0.05
 
 _TRAITS = ("loud", "high", "lively", "flat")
 _CURVES = {"loud": (-25.0, 4.0), "high": (48.0, 5.0), "lively": (2.4, 0.8), "flat": (-7.0, 3.0)}
 """Middle and width of the logistic curve of each trait: dB, semitones, semitones, dB."""
 
-_PLACES = {
+_PROTOTYPES = {
     "angry": (0.85, 0.65, 0.45, 0.85),
     "happy": (0.75, 0.75, 0.75, 0.45),
     "neutral": (0.50, 0.45, 0.40, 0.50),
@@ -59,8 +60,8 @@ _PLACES = {
     "disgusted": (0.75, 0.10, 0.25, 0.80),
     "calm": (0.30, 0.50, 0.10, 0.30),
 }
-"""Where each emotion lies: loud, high, lively, flat."""
-_REACH = 0.55
+"""The prototype of each emotion: loud, high, lively, flat."""
+_PROTOTYPE_WIDTH = 0.55
 
 Samples = NDArray[np.float32]
 
@@ -92,7 +93,7 @@ def _scales() -> _Scales:
 
 @cache
 def warm_up() -> None:
-    """Load what the first clip would have to wait for."""
+    """Run the rule once, so that the first request does not wait for imports."""
     scores(np.zeros(_RATE, dtype=np.float32), 2 * _RATE, "4emotions")
 
 
@@ -100,7 +101,7 @@ def scores(samples: Samples, rate: int, model: str) -> dict[str, float]:
     """Score mono audio: emotion to confidence, for the emotions of `model`, rounded to 6 decimals."""
     traits = _traits(samples, rate)
     return {
-        emotion: round(float(np.exp(-np.sum((traits - _PLACES[emotion]) ** 2) / _REACH**2)), 6)
+        emotion: round(float(np.exp(-np.sum((traits - _PROTOTYPES[emotion]) ** 2) / _PROTOTYPE_WIDTH**2)), 6)
         for emotion in EMOTIONS[model]
     }
 
@@ -114,11 +115,11 @@ def _traits(samples: Samples, rate: int) -> NDArray[np.float64]:
 
 
 def measure(samples: Samples, rate: int) -> tuple[float, float, float, float]:
-    """Level (dB), median pitch (semitones), pitch range (semitones) and spectral tilt (dB)."""
+    """Return level (dB), median pitch (semitones), pitch range (semitones) and spectral tilt (dB)."""
     scales = _scales()
-    power = _power_spectra(_at_8_khz(samples, rate))
+    power = _power_spectra(_resample_to_8_khz(samples, rate))
     frame_power = power[:, 1:] @ scales.loudness * (2 / (_N_FFT * np.sum(_WINDOW**2)))
-    floor = max(frame_power.max() * 10 ** (-_DEPTH_DB / 10), 10 ** (_FLOOR_DB / 10))
+    floor = max(frame_power.max() * 10 ** (-_ACTIVE_RANGE_DB / 10), 10 ** (_FLOOR_DB / 10))
     active = frame_power > floor
     pitch, spread = _CURVES["high"][0], 0.0
     if not active.any():
@@ -133,10 +134,10 @@ def measure(samples: Samples, rate: int) -> tuple[float, float, float, float]:
     return level, pitch, spread, tilt
 
 
-def _at_8_khz(samples: Samples, rate: int) -> Samples:
-    short = _FRAME - len(samples) * _RATE // rate
+def _resample_to_8_khz(samples: Samples, rate: int) -> Samples:
+    missing = _FRAME - len(samples) * _RATE // rate
     audio: Samples = samples if rate == _RATE else soxr.resample(samples, rate, _RATE)
-    return np.pad(audio, (0, short + 1)) if short > 0 else audio
+    return np.pad(audio, (0, missing + 1)) if missing > 0 else audio
 
 
 def _power_spectra(audio: Samples) -> NDArray[np.float64]:
@@ -153,8 +154,8 @@ def _semitones(power: NDArray[np.float64], scales: _Scales) -> NDArray[np.float6
     lags = (correlation[:, _LAGS] - scales.lag_cost).argmax(axis=1) + _LAGS.start
     rows = np.arange(len(lags))
     left, peak, right = (correlation[rows, lags + step] for step in (-1, 0, 1))
-    voiced = (peak > _VOICED) & (peak > left) & (peak >= right)
-    bend = (left - 2 * peak + right)[voiced]
-    exact = lags[voiced] + 0.5 * (left - right)[voiced] / bend
+    voiced = (peak > _VOICED_THRESHOLD) & (peak > left) & (peak >= right)
+    curvature = (left - 2 * peak + right)[voiced]
+    exact = lags[voiced] + 0.5 * (left - right)[voiced] / curvature
     semitones: NDArray[np.float64] = librosa.hz_to_midi(_RATE / exact)
     return semitones

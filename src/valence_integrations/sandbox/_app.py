@@ -1,4 +1,4 @@
-"""The whole service as one ASGI app: the two APIs, the rate-limit pages, and the errors as JSON."""
+"""The ASGI app of the sandbox: the two APIs, the rate-limit endpoints, and JSON errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from ._asynch import asynch_routes
 from ._discrete import discrete_routes
-from ._errors import Refusal
+from ._errors import ApiError
 from ._journal import Recorder
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ def build_app(service: Service) -> ASGIApp:
     async def health() -> dict[str, object]:
         return {"status": "healthy", "timestamp": int(time.time())}
 
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, refusal: Refusal) -> Response:
-        return JSONResponse(refusal.body, refusal.status, refusal.headers)
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> Response:
+        return JSONResponse(error.body, error.status, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        where = ", ".join(str(problem["loc"][-1]) for problem in error.errors())
-        return JSONResponse({"error": f"Missing or invalid: {where}", "error_code": "INVALID_REQUEST"}, 400)
+    async def validation_error(_: Request, error: RequestValidationError) -> Response:
+        names = ", ".join(str(problem["loc"][-1]) for problem in error.errors())
+        return JSONResponse({"error": f"Missing or invalid: {names}", "error_code": "INVALID_REQUEST"}, 400)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
+    async def http_error(_: Request, error: HTTPException) -> Response:
         code = "INVALID_REQUEST" if error.status_code == 400 else "NOT_FOUND"
         return JSONResponse({"error": error.detail, "error_code": code}, error.status_code, error.headers)
 

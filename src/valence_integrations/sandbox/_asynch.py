@@ -1,7 +1,7 @@
-"""The AsynchAPI: a long file comes in parts, and a timeline is ready some time later.
+"""The AsynchAPI: upload a long file in parts, then poll for its timeline.
 
-The vendor's service looks for new uploads every 10 s or so, and takes 1 to 5 s for a minute of audio; the sandbox
-keeps the same states and waits as long as it is told.
+The vendor's service looks for new uploads about every 10 s, and takes 1 to 5 s for a minute of audio. The sandbox goes
+through the same states, with the delays that `Sandbox` was given.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from ._acoustics import scores
-from ._errors import Refusal
+from ._errors import ApiError
 from ._service import Service, json_answer, parse_json, record_of
 from ._wav import Audio, read_wav
 
@@ -43,7 +43,7 @@ class _Job:
     result: dict[str, Any] = field(default_factory=dict)
 
     def take(self) -> bytes:
-        """Hand over the file, and keep nothing of it."""
+        """Return the uploaded file, and free its parts."""
         data = b"".join(self.parts[number] for number in sorted(self.parts))
         self.parts.clear()
         return data
@@ -64,28 +64,28 @@ class _Jobs:
     def get(self, request_id: object) -> _Job:
         job = self._by_request.get(str(request_id))
         if job is None:
-            raise Refusal(404, "NOT_FOUND", "Request ID not found")
+            raise ApiError(404, "NOT_FOUND", "Request ID not found")
         return job
 
     def store(self, upload_id: str, number: int, signature: str, data: bytes) -> str:
-        """Keep a part, and return its ETag."""
+        """Store a part, and return its ETag."""
         job = self._by_upload.get(upload_id)
         if job is None or not 1 <= number <= job.part_count:
-            raise Refusal(404, "NOT_FOUND", "No such part of no such upload")
+            raise ApiError(404, "NOT_FOUND", "No such part of no such upload")
         if signature != job.signature:
-            raise Refusal(403, "ACCESS_DENIED", "The signature of the URL is not valid")
+            raise ApiError(403, "ACCESS_DENIED", "The signature of the URL is not valid")
         job.parts[number] = data
         return _etag(data)
 
     def complete(self, job: _Job, upload_id: object, parts: object) -> None:
-        """Check the parts, and set the processing going."""
+        """Check the parts, and start the processing."""
         if upload_id != job.upload_id:
-            raise Refusal(404, "NOT_FOUND", "Upload ID not found")
+            raise ApiError(404, "NOT_FOUND", "Upload ID not found")
         if job.state != "initiated":
-            raise Refusal(400, "INVALID_REQUEST", "The upload is complete already")
+            raise ApiError(400, "INVALID_REQUEST", "The upload is complete already")
         expected = [{"PartNumber": number, "ETag": _etag(job.parts[number])} for number in sorted(job.parts)]
         if len(expected) != job.part_count or parts != expected:
-            raise Refusal(400, "INVALID_PART", "Parts are missing, out of order, or their ETags do not match")
+            raise ApiError(400, "INVALID_PART", "Parts are missing, out of order, or their ETags do not match")
         _check_size(sum(map(len, job.parts.values())), self._service.policy)
         job.state = "upload_completed"
         del self._by_upload[job.upload_id]
@@ -100,17 +100,17 @@ class _Jobs:
         policy = self._service.policy
         try:
             duration, job.result["emotions"] = await self._service.compute(_timeline, job.take(), policy)
-        except Refusal as refusal:
+        except ApiError as error:
             job.state = "failed"
-            job.result = refusal.body
+            job.result = error.body
             return
-        wanted = duration / 60 * self._service.asynch_seconds_per_minute
-        await asyncio.sleep(wanted - (asyncio.get_running_loop().time() - started))
+        processing_seconds = duration / 60 * self._service.asynch_seconds_per_minute
+        await asyncio.sleep(processing_seconds - (asyncio.get_running_loop().time() - started))
         job.state = "completed"
 
 
 def asynch_routes(service: Service) -> APIRouter:
-    """Build the upload, storage and status URLs."""
+    """Build the upload, storage and status routes."""
     router = APIRouter()
     jobs = _Jobs(service)
 
@@ -135,7 +135,7 @@ def asynch_routes(service: Service) -> APIRouter:
     async def put_part(request: Request, upload_id: str, number: int, signature: str = "") -> Response:
         if "x-api-key" in request.headers:
             service.journal.count("key_leaks")
-            raise Refusal(400, "KEY_LEAK", "An API key was sent to the storage: a presigned URL needs none")
+            raise ApiError(400, "KEY_LEAK", "An API key was sent to the storage: a presigned URL needs none")
         data = await request.body()
         record_of(request).sha256 = hashlib.sha256(data).hexdigest()
 
@@ -149,7 +149,7 @@ def asynch_routes(service: Service) -> APIRouter:
         service.check_key(request)
         content = parse_json(await request.body())
         if not isinstance(content, dict):
-            raise Refusal(400, "INVALID_REQUEST", "The body must be a JSON object")
+            raise ApiError(400, "INVALID_REQUEST", "The body must be a JSON object")
 
         async def answer() -> Response:
             job = jobs.get(content.get("request_id"))
@@ -167,7 +167,9 @@ def asynch_routes(service: Service) -> APIRouter:
             job = jobs.get(request_id)
             content: dict[str, Any] = {"request_id": request_id, "status": job.state}
             if job.state == "completed":
-                content["emotions"] = _shown(job.result["emotions"], service.timeline, full=comprehensive_output)
+                content["emotions"] = _format_timeline(
+                    job.result["emotions"], service.timeline, full=comprehensive_output
+                )
             elif job.state == "failed":
                 content.update(job.result)
             return json_answer(content)
@@ -178,29 +180,29 @@ def asynch_routes(service: Service) -> APIRouter:
     async def redirected(request: Request) -> Response:
         if "x-api-key" in request.headers:
             service.journal.count("key_leaks")
-        raise Refusal(400, "REDIRECTED", "A redirect to another host was followed")
+        raise ApiError(400, "REDIRECTED", "A redirect to another host was followed")
 
     return router
 
 
 def _timeline(data: bytes, policy: Policy | None) -> tuple[float, list[dict[str, Any]]]:
-    """Return the duration, and one entry for each 5 s; the last piece may be shorter."""
+    """Return the duration, and one segment for each 5 s; the last may be shorter."""
     audio = read_wav(data)
     if audio.duration < MIN_SECONDS - 1e-9:
-        raise Refusal(
+        raise ApiError(
             400,
             "AUDIO_TOO_SHORT",
             f"Audio is too short: {audio.duration:.2f} s, at least {MIN_SECONDS} s are needed",
             min_duration_seconds=MIN_SECONDS,
             actual_duration_seconds=round(audio.duration, 3),
         )
-    longest = policy.max_audio_duration_seconds if policy is not None else None
-    if longest is not None and audio.duration > longest:
-        raise Refusal(
+    max_seconds = policy.max_audio_duration_seconds if policy is not None else None
+    if max_seconds is not None and audio.duration > max_seconds:
+        raise ApiError(
             400,
             "AUDIO_TOO_LONG",
-            f"Audio is too long: {audio.duration:.2f} s, the policy allows {longest} s",
-            max_duration_seconds=longest,
+            f"Audio is too long: {audio.duration:.2f} s, the policy allows {max_seconds} s",
+            max_duration_seconds=max_seconds,
             actual_duration_seconds=round(audio.duration, 3),
         )
     segments = []
@@ -224,7 +226,7 @@ def _segment(audio: Audio, start: float, end: float) -> dict[str, Any]:
     }
 
 
-def _shown(segments: list[dict[str, Any]], timeline: str, *, full: bool) -> list[dict[str, Any]]:
+def _format_timeline(segments: list[dict[str, Any]], timeline: str, *, full: bool) -> list[dict[str, Any]]:
     if timeline == "t":
         return [
             {
@@ -244,7 +246,7 @@ def _check_size(size: int, policy: Policy | None) -> None:
     if policy is not None and policy.max_audio_size_mb is not None:
         limit = min(limit, int(policy.max_audio_size_mb * 1024**2))
     if size > limit:
-        raise Refusal(
+        raise ApiError(
             400,
             "FILE_TOO_LARGE",
             f"File size exceeds the maximum of {limit / 1024**2:g} MB",

@@ -1,10 +1,10 @@
-"""The refusal that every part of the sandbox raises, and the app turns into the service's JSON error."""
+"""The exception for error responses; the app turns it into the service's JSON error."""
 
 from __future__ import annotations
 
 
-class Refusal(Exception):  # noqa: N818
-    """An HTTP error answer: status, `error`, `error_code` and the fields that go with it."""
+class ApiError(Exception):
+    """An HTTP error response: status, `error`, `error_code` and further fields."""
 
     def __init__(
         self, status: int, code: str, message: str, *, retry_after: int | None = None, **fields: float | int | str

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, and for which request: `Faults`."""
+"""Fault injection: which requests fail, and how."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WIRE_FAULTS = frozenset({"drop", "reset", "truncate", "cut", "hang", "stall", "s
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """Faults in place of answers: at random in given shares, or by a script.
+    """Faults to inject instead of answers: at random with given shares, or from a script.
 
-    Requests refused for their key or for the policy draw no fault; the others are numbered as they arrive, and the
-    number and the seed alone decide: the same seed gives the same faults in the same places.
+    Requests refused for their key or by the policy get no fault. The others are numbered as they arrive. The fault
+    depends only on this number and the seed, so the same seed gives the same faults for the same requests.
 
     Parameters
     ----------
@@ -41,24 +41,24 @@ class Faults:
     drop : float
         Share whose connection is closed (``"drop"``) or reset (``"reset"``) without an answer.
     truncate : float
-        Share of half answers: whole for HTTP, with broken JSON (``"truncate"``), or with a Content-Length that
-        promises more than arrives (``"cut"``).
+        Share of truncated answers: a complete HTTP response with broken JSON (``"truncate"``), or a body shorter than
+        its Content-Length (``"cut"``).
     hang : float
-        Share never answered: nothing at all (``"hang"``), or headers and half a body (``"stall"``), until the client
-        leaves or the sandbox stops.
+        Share never completed: no response at all (``"hang"``), or headers and half a body (``"stall"``), until the
+        client disconnects or the sandbox stops.
     slow : float
-        Share whose right answer dribbles in over `slow_seconds`.
+        Share whose correct answer arrives in small pieces over `slow_seconds`.
     seed : int
-        Seed of the draw.
+        Seed of the random draws.
     retry_after : int
-        Seconds in the Retry-After of 503 and of a scripted 429.
+        Retry-After, in seconds, of a 503 and of a scripted 429.
     slow_seconds : float
-        How long a slow answer takes.
+        Duration of a slow answer, in seconds.
     asynch : bool
-        Whether the calls of the AsynchAPI (initiate, complete, status, part uploads) draw faults too.
+        Whether calls of the AsynchAPI (initiate, complete, status, part uploads) get faults too.
     script : sequence of str
-        What befalls the first requests, in order: ``"ok"``, a status from ``"400"`` to ``"599"``, any name above,
-        ``"redirect"`` (307 to another host) or ``"html"`` (200 with a web page). The shares apply after it.
+        Outcomes of the first requests, in order: ``"ok"``, a status from ``"400"`` to ``"599"``, any quoted name above,
+        ``"redirect"`` (307 to another host) or ``"html"`` (200 with a web page). The shares apply to later requests.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Faults:
                 raise ValueError(f"unknown fault {name!r} in the script: take ok, a status 400 to 599, or {known}")
 
     def kind(self, number: int) -> str:
-        """Return what befalls the request of this number (from 0): ``"ok"``, a status, or a fault's name."""
+        """Return the outcome of a request by its number, from 0: ``"ok"``, a status, or the name of a fault."""
         if number < len(self.script):
             return self.script[number]
         draw, choice = np.random.default_rng([self.seed, number]).random(2)

@@ -1,4 +1,4 @@
-"""What arrived at the sandbox: counters, a bounded list of requests, and the ASGI layer that fills them."""
+"""Records of received requests: counters, a bounded list, and the ASGI middleware that fills them."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 DISCRETE_PATHS = frozenset({"/emotionprediction", "/v1/discrete/emotion"})
 
-_KEPT = 10_000
+_MAX_RECORDS = 10_000
 
 
 @dataclass
 class RequestRecord:
-    """One request as it arrived, and what became of it.
+    """One received request and its outcome.
 
     Attributes
     ----------
     method, path : str
-        Of the request line, without the query.
+        Method and path of the request, without the query string.
     time : float
-        ``time.monotonic()`` when its headers had arrived.
+        ``time.monotonic()`` when its headers arrived.
     status : int or None
-        Status of the answer; None as long as there is none, and if the connection was dropped.
+        Status of the answer; None before there is one, and if the connection was dropped.
     sha256 : str or None
-        Of the audio as received: the file of a multipart body, the whole JSON body, the part of an upload.
+        Hash of the audio as received: the file of a multipart body, the whole JSON body, or the part of an upload.
     duration : float or None
-        Seconds of audio in a discrete prediction, as far as it could be read.
+        Seconds of audio in a discrete prediction; None if it was not decoded.
     content_type : str
-        As sent, empty if it was not.
+        The Content-Type header; empty if there was none.
     has_key : bool
-        Whether an ``x-api-key`` header was there, right or wrong.
+        Whether the request had an ``x-api-key`` header, valid or not.
     remote_port : int
-        The client's port: the same port is the same connection.
+        The client's port; requests with the same port used the same connection.
     fault : str or None
-        The fault that it drew.
+        The injected fault, if any.
     """
 
     method: str
@@ -58,7 +58,7 @@ class RequestRecord:
 
 @dataclass
 class Counters:
-    """The numbers of a sandbox's record."""
+    """The counters of a sandbox."""
 
     calls: int = 0
     answered: int = 0
@@ -71,12 +71,12 @@ class Counters:
 
 
 class Journal:
-    """A record that the server's thread writes and any thread may read."""
+    """A record of requests: the server's thread writes it, and any thread may read it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters = Counters()
-        self._records: deque[RequestRecord] = deque(maxlen=_KEPT)
+        self._records: deque[RequestRecord] = deque(maxlen=_MAX_RECORDS)
         self._in_flight = 0
 
     def count(self, name: str, amount: int = 1) -> None:
@@ -84,20 +84,20 @@ class Journal:
         with self._lock:
             setattr(self._counters, name, getattr(self._counters, name) + amount)
 
-    def arrived(self, record: RequestRecord) -> None:
-        """Keep the record of a request."""
+    def add(self, record: RequestRecord) -> None:
+        """Add the record of a request."""
         with self._lock:
             self._records.append(record)
 
-    def call_begins(self) -> None:
-        """Count a discrete prediction that arrived."""
+    def start_call(self) -> None:
+        """Count a received discrete prediction as in flight."""
         with self._lock:
             self._counters.calls += 1
             self._in_flight += 1
             self._counters.max_in_flight = max(self._counters.max_in_flight, self._in_flight)
 
-    def call_ends(self) -> None:
-        """Say that a discrete prediction has been answered, or never will be."""
+    def end_call(self) -> None:
+        """Stop counting a discrete prediction as in flight, answered or not."""
         with self._lock:
             self._in_flight -= 1
 
@@ -112,17 +112,17 @@ class Journal:
             return [replace(record) for record in self._records]
 
     def reset(self) -> None:
-        """Begin anew; requests still being answered count as in flight."""
+        """Clear the record; requests in progress still count as in flight."""
         with self._lock:
             self._counters = Counters(max_in_flight=self._in_flight)
             self._records.clear()
 
 
 class Recorder:
-    """ASGI layer around the app: records each request, and lets it be answered only when its body has arrived.
+    """ASGI middleware: record each request, and send the answer only after the whole body has arrived.
 
-    It puts two things into the request's state: `record`, and `closing`, an ExitStack that is closed just before the
-    last byte of the answer is sent. So a client that has its answer is no longer in flight.
+    It adds two values to the request's state: `record`, and `closing`, an ExitStack that is closed just before the
+    last byte of the answer is sent. A client that has its answer is therefore no longer in flight.
     """
 
     def __init__(self, app: ASGIApp, journal: Journal) -> None:
@@ -140,11 +140,11 @@ class Recorder:
             has_key="x-api-key" in headers,
             remote_port=scope["client"][1],
         )
-        self._journal.arrived(record)
+        self._journal.add(record)
         with contextlib.suppress(asyncio.CancelledError), contextlib.ExitStack() as closing:
             if record.method == "POST" and record.path in DISCRETE_PATHS:
-                self._journal.call_begins()
-                closing.callback(self._journal.call_ends)
+                self._journal.start_call()
+                closing.callback(self._journal.end_call)
             scope["state"].update(record=record, closing=closing)
             exchange = _Exchange(record, closing, receive, send)
             await self._app(scope, exchange.receive, exchange.send)

@@ -1,4 +1,4 @@
-"""Rate limits: what a policy says, and the exact sliding windows that enforce it."""
+"""Rate limits: a policy, and the exact sliding windows that enforce it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import math
 from collections import deque
 from dataclasses import dataclass, fields
 
-from ._errors import Refusal
+from ._errors import ApiError
 
 WINDOWS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 BURST_WINDOW = 0.1
-"""The documents do not say over what time ``burst_limit`` counts: here, any tenth of a second."""
+"""Window of ``burst_limit`` in seconds. The documents do not define it; the sandbox uses a tenth of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The limits of a rate-limit policy; what is None is not limited.
+    """The limits of a rate-limit policy; None means no limit.
 
-    Discrete predictions and initiated uploads are counted; polls, parts, completions, status and health are not, and
-    neither are requests refused with 429. Each window is exact: at no time do the last 1, 60, 3600 or 86 400 seconds
-    hold more admitted requests than its limit.
+    Discrete predictions and initiated uploads count. Polls, parts, completions, status and health requests do not, and
+    neither do requests refused with 429. Each window is exact: the last 1, 60, 3600 or 86 400 seconds never contain
+    more admitted requests than the limit.
 
     Parameters
     ----------
     requests_per_second, requests_per_minute, requests_per_hour, requests_per_day : int, optional
-        Most requests in any such window.
+        Maximum number of requests in any window of that length.
     burst_limit : int, optional
-        Most requests in any tenth of a second (our reading: the documents give the name only).
+        Maximum number of requests in any tenth of a second (our interpretation: the documents give only the name).
     max_audio_size_mb : float, optional
-        Largest audio file.
+        Maximum size of an audio file.
     max_audio_duration_seconds : float, optional
-        Longest audio file.
+        Maximum duration of an audio file.
     max_concurrent_requests : int, optional
-        Most requests that are being answered at the same time.
+        Maximum number of simultaneous requests.
     policy_name : str
-        The name shown by the status.
+        Name of the policy in the status answer.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class Policy:
 
     @classmethod
     def unlimited(cls) -> Policy:
-        """Return the policy that a sandbox shows when it enforces none: all the documented names, out of reach."""
+        """Return the policy shown when none is enforced: all documented limits, out of reach."""
         return cls(
             requests_per_second=1_000_000,
             requests_per_minute=60_000_000,
@@ -102,10 +102,10 @@ class _Admitted:
 
 
 class Meter:
-    """Counts requests in sliding windows, and refuses those beyond the policy.
+    """Count requests in sliding windows, and refuse those above the limits.
 
-    Only the server's event loop calls it, so it needs no lock. Times are the server's monotonic clock, and never go
-    back.
+    Only the server's event loop calls it, so it needs no lock. Times come from the server's monotonic clock and never
+    decrease.
     """
 
     def __init__(self, policy: Policy | None) -> None:
@@ -116,12 +116,12 @@ class Meter:
         self._active = 0
 
     def admit(self, now: float, size: int) -> None:
-        """Count a request of `size` bytes, or refuse it with a 429. Each admitted one is to be released."""
+        """Count a request of `size` bytes, or refuse it with a 429. Call `release` for each admitted request."""
         wait = self._wait(now) if self._enforced else None
         if wait is not None:
             self._rejected.append(now)
             seconds = max(1, math.ceil(wait))
-            raise Refusal(
+            raise ApiError(
                 429, "RATE_LIMIT_EXCEEDED", f"Too many requests, try again in {seconds} s", retry_after=seconds
             )
         self._admitted.append(_Admitted(now, size))
@@ -129,11 +129,11 @@ class Meter:
         self._forget(now - WINDOWS["day"])
 
     def release(self) -> None:
-        """Say that an admitted request has been answered."""
+        """Mark an admitted request as answered."""
         self._active -= 1
 
     def status(self, now: float) -> dict[str, object]:
-        """Answer of ``GET /v1/rate-limit/status``."""
+        """Return the answer to ``GET /v1/rate-limit/status``."""
         usage: dict[str, int] = {}
         for name, length in WINDOWS.items():
             recent = [request for request in self._admitted if request.time > now - length]
@@ -149,15 +149,15 @@ class Meter:
             self._rejected.popleft()
 
     def _wait(self, now: float) -> float | None:
-        """Seconds until the request would be let through, or None if it is now."""
+        """Return the seconds until the request would be admitted, or None if it is admitted now."""
         policy = self.policy
         limits = [(getattr(policy, f"requests_per_{name}"), length) for name, length in WINDOWS.items()]
         waits = []
         for limit, length in [(policy.burst_limit, BURST_WINDOW), *limits]:
             if limit is not None and len(self._admitted) >= limit:
-                leaves = self._admitted[-limit].time + length
-                if leaves > now:
-                    waits.append(leaves - now)
+                expires = self._admitted[-limit].time + length
+                if expires > now:
+                    waits.append(expires - now)
         if policy.max_concurrent_requests is not None and self._active >= policy.max_concurrent_requests:
             waits.append(0.0)
         return max(waits, default=None)

@@ -1,4 +1,4 @@
-"""`Sandbox`: the stand-in for the service, as a context manager."""
+"""`Sandbox`: a local stand-in for the service, as a context manager."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ _WORKERS = 2
 class Sandbox:
     """A local stand-in for the Valence API, served over real HTTP from a thread of this process.
 
-    Its emotions come from a small acoustic rule: it is **no emotion model**, and says so in the ``model_type`` of its
-    answers.
+    Its scores come from a small acoustic rule. It is **not an emotion model**, and the ``model_type`` of its answers
+    says so.
 
     Parameters
     ----------
     latency : float or (float, float)
-        Seconds from a discrete request's last byte to its answer, or a range to draw from; the sandbox's own few
-        milliseconds are within them. Many requests may wait side by side.
+        Seconds from the last byte of a discrete request to its answer, or a range to draw from. This includes the
+        sandbox's own processing time of a few milliseconds. Requests wait in parallel.
     faults : Faults, optional
-        What goes wrong on purpose.
+        Faults to inject.
     policy : Policy, optional
-        Rate limits to enforce with 429 and Retry-After. Without one nothing is enforced, and the status shows limits
-        that are out of reach; with ``Policy()`` nothing is enforced either, and the status shows no limits.
+        Rate limits to enforce with 429 and Retry-After. By default, none are enforced, and the status shows limits that
+        are out of reach. With ``Policy()``, none are enforced, and the status shows no limits.
     api_key : str
-        The one key that is let in.
+        The only valid key.
     host, port : str, int
-        Where to listen; port 0 takes a free one.
+        Address to listen on; port 0 selects a free port.
     answers : {"live", "readme", "dominant", "list"}
-        Shape of the discrete answers: what the live service sends, or one of the others in the vendor's documents and
-        tests.
+        Shape of the discrete answers: that of the live service, or another one from the vendor's documents and tests.
     timeline : {"segments", "t"}
-        Shape of the asynch answers: today's, or the older ``{"t": "00:05", "emotion", "confidence"}``.
+        Shape of the asynch answers: the current one, or the older ``{"t": "00:05", "emotion", "confidence"}``.
     asynch_pickup : float
-        Seconds until a completed upload is processed (the vendor: about 10).
+        Seconds until the processing of a completed upload starts (the vendor: about 10).
     asynch_seconds_per_minute : float
-        Seconds of processing for a minute of audio (the vendor: 1 to 5).
+        Processing time in seconds for a minute of audio (the vendor: 1 to 5).
 
     Attributes
     ----------
     url, api_key : str
-        What a client needs.
+        Base URL and key for a client.
 
     Examples
     --------
@@ -94,7 +93,7 @@ class Sandbox:
         self._server: Server | None = None
 
     def start(self) -> Sandbox:
-        """Start serving, with a new record; return when connections are taken."""
+        """Start serving with an empty record; return once connections are accepted."""
         from ._acoustics import warm_up
         from ._app import build_app
         from ._server import Server
@@ -113,7 +112,7 @@ class Sandbox:
             timeline=self._timeline,
             asynch_pickup=self._asynch_pickup,
             asynch_seconds_per_minute=self._asynch_seconds_per_minute,
-            storage_url=_url(_other_name(self._host), server.port),
+            storage_url=_url(_storage_host(self._host), server.port),
             policy=self._policy,
             meter=Meter(self._policy),
             journal=self._journal,
@@ -125,7 +124,7 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """Close every connection and stop. The record stays readable."""
+        """Close every connection and stop. The record remains readable."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -144,49 +143,49 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """The base URL, without a trailing slash."""
         if self._server is None:
             raise RuntimeError("the sandbox is not running: enter it with 'with', or call start()")
         return _url(self._host, self._server.port)
 
     @property
     def calls(self) -> int:
-        """Discrete predictions that arrived, whatever answered them."""
+        """Number of discrete predictions received, whatever the answer."""
         return self._journal.counters().calls
 
     @property
     def answered(self) -> int:
-        """Discrete predictions for which an answer with emotions was made."""
+        """Number of discrete predictions for which emotions were computed."""
         return self._journal.counters().answered
 
     @property
     def uploads(self) -> int:
-        """Uploads initiated."""
+        """Number of uploads initiated."""
         return self._journal.counters().uploads
 
     @property
     def polls(self) -> int:
-        """Requests for the status of an upload."""
+        """Number of requests for the status of an upload."""
         return self._journal.counters().polls
 
     @property
     def connections(self) -> int:
-        """TCP connections accepted."""
+        """Number of TCP connections accepted."""
         return self._journal.counters().connections
 
     @property
     def bytes_received(self) -> int:
-        """Bytes received, headers and all."""
+        """Number of bytes received, including headers."""
         return self._journal.counters().bytes_received
 
     @property
     def max_in_flight(self) -> int:
-        """Most discrete predictions that had arrived and were not yet answered at one time."""
+        """Maximum number of discrete predictions received and not yet answered at one time."""
         return self._journal.counters().max_in_flight
 
     @property
     def key_leaks(self) -> int:
-        """Requests that carried an API key to the storage, or to where a redirect led."""
+        """Number of requests that sent an API key to the storage or to the target of a redirect."""
         return self._journal.counters().key_leaks
 
     @property
@@ -195,7 +194,7 @@ class Sandbox:
         return self._journal.requests()
 
     def reset(self) -> None:
-        """Empty the record. Faults, policy and uploads go on as they were."""
+        """Clear the record. Faults, policy and uploads are not affected."""
         self._journal.reset()
 
 
@@ -209,6 +208,6 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _other_name(host: str) -> str:
-    """Another name of the same machine: uploads go to another host than the API, as they do at the vendor's."""
+def _storage_host(host: str) -> str:
+    """Return another name of this machine: as at the vendor's, uploads go to a different host than API calls."""
     return "127.0.0.1" if host == "localhost" else "localhost"

@@ -1,4 +1,4 @@
-"""uvicorn in a thread: no signal handlers, no log lines, and a stop that does not wait for clients."""
+"""Run uvicorn in a thread, without signal handlers or log lines, and stop without waiting for clients."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _log.setLevel(logging.ERROR)
 _KEEP_ALIVE_SECONDS = 75
 _STOP_SECONDS = 10
 
-#: Turns of the event loop from the accept of a connection to its protocol, with some to spare.
-_STEPS_OF_A_CONNECTION = 8
+#: Iterations of the event loop from accepting a connection to creating its protocol, with a margin.
+_ACCEPT_ITERATIONS = 8
 
 
 class Server:
-    """A server of one app, bound as soon as it exists, serving from `start` to `stop`."""
+    """A server of one app: binds its sockets when constructed, and serves from `start` to `stop`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._sockets = _bind(host, port)
@@ -38,7 +38,7 @@ class Server:
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     def start(self, app: ASGIApp, journal: Journal) -> None:
-        """Serve in a daemon thread; return when connections are taken."""
+        """Serve in a daemon thread; return once connections are accepted."""
         config = uvicorn.Config(
             app,
             http=H11Protocol,
@@ -78,14 +78,14 @@ class Server:
         await stopping.wait()
         for server in servers:
             server.close()
-        for _ in range(_STEPS_OF_A_CONNECTION):
+        for _ in range(_ACCEPT_ITERATIONS):
             for connection in list(state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with the transport in the request's state, and the journal told of what comes in."""
+    """uvicorn's HTTP/1.1 protocol; adds the transport to the request's state, and counts connections and bytes."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, journal: Journal) -> None:
         super().__init__(config, state, {})
@@ -104,16 +104,16 @@ class _Protocol(H11Protocol):
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """Bind the host, and beside IPv4's loopback its IPv6 twin if there is one: ``localhost`` may mean either."""
-    first = _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+    """Bind the host. For the IPv4 loopback, also bind the IPv6 one if possible: ``localhost`` may mean either."""
+    first = _bind_socket(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
     sockets = [first]
     if host == "127.0.0.1":
         with contextlib.suppress(OSError):
-            sockets.append(_bound(socket.AF_INET6, "::1", first.getsockname()[1]))
+            sockets.append(_bind_socket(socket.AF_INET6, "::1", first.getsockname()[1]))
     return sockets
 
 
-def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bind_socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

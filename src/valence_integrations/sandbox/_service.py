@@ -1,4 +1,4 @@
-"""What the routes share: the settings, the key check, the policy, and the faults."""
+"""State and helpers shared by the routes: settings, key check, policy and faults."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.responses import JSONResponse
 
-from ._errors import Refusal
+from ._errors import ApiError
 from ._faults import WIRE_FAULTS, Faults
-from ._wire import misbehaviour
+from ._wire import faulty_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """The state of one running sandbox. All but the journal belongs to the server's event loop."""
+    """The state of one running sandbox. Except for the journal, only the server's event loop may use it."""
 
     api_key: str
     faults: Faults
@@ -51,9 +51,9 @@ class Service:
         """Refuse a missing or wrong key with a 401."""
         key = request.headers.get("x-api-key")
         if key is None:
-            raise Refusal(401, "UNAUTHORIZED", "API key is missing: send it in the x-api-key header")
+            raise ApiError(401, "UNAUTHORIZED", "API key is missing: send it in the x-api-key header")
         if not secrets.compare_digest(key.encode(), self.api_key.encode()):
-            raise Refusal(401, "UNAUTHORIZED", "API key is not valid")
+            raise ApiError(401, "UNAUTHORIZED", "API key is not valid")
 
     def admit(self, request: Request) -> None:
         """Count the request under the policy until it is answered, or refuse it with a 429."""
@@ -61,7 +61,7 @@ class Service:
         request.state.closing.callback(self.meter.release)
 
     def next_number(self) -> int:
-        """Return the number of the next request that may draw a fault."""
+        """Return the number of the next request that may get a fault."""
         return next(self._numbers)
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -71,34 +71,34 @@ class Service:
     async def deliver(
         self, number: int, request: Request, answer: Callable[[], Awaitable[Response]], due: float = 0.0
     ) -> Response:
-        """Answer, or do what the faults have in store for this number, not before `due` by the performance counter."""
+        """Send the answer or the fault of this number, not before `due`, a time of ``time.perf_counter()``."""
         kind = self.faults.kind(number)
         if kind == "ok":
             try:
                 response = await answer()
-            except Refusal:
-                await _until(due)
+            except ApiError:
+                await _sleep_until(due)
                 raise
-            await _until(due)
+            await _sleep_until(due)
             return response
         record_of(request).fault = kind
-        await _until(due)
+        await _sleep_until(due)
         if kind in WIRE_FAULTS:
-            return await misbehaviour(kind, answer, self.faults.slow_seconds, self.storage_url)
+            return await faulty_response(kind, answer, self.faults.slow_seconds, self.storage_url)
         status = int(kind)
         retry_after = self.faults.retry_after if status in {429, 503} else None
-        raise Refusal(
+        raise ApiError(
             status, _code(status), f"{_code(status)}: a fault that the sandbox was asked for", retry_after=retry_after
         )
 
     async def deliver_asynch(self, request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
-        """Answer a call of the AsynchAPI, which draws faults only if they say so."""
+        """Answer a call of the AsynchAPI, which gets faults only if ``Faults.asynch`` is set."""
         if self.faults.asynch:
             return await self.deliver(self.next_number(), request, answer)
         return await answer()
 
 
-async def _until(due: float) -> None:
+async def _sleep_until(due: float) -> None:
     await asyncio.sleep(max(due - time.perf_counter(), 0.0))
 
 
@@ -109,7 +109,7 @@ def record_of(request: Request) -> RequestRecord:
 
 
 def content_length(request: Request) -> int:
-    """Bytes of the body by its header, 0 if unknown."""
+    """Return the Content-Length of the body in bytes, 0 if unknown."""
     return int(request.headers.get("content-length", 0))
 
 
@@ -123,7 +123,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:
-        raise Refusal(400, "INVALID_REQUEST", "The body is not valid JSON") from None
+        raise ApiError(400, "INVALID_REQUEST", "The body is not valid JSON") from None
 
 
 def _code(status: int) -> str:

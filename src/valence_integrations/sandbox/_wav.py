@@ -1,9 +1,8 @@
-"""A strict WAV reader of the sandbox's own, so that no misreading is shared with the clients under test.
+"""A strict WAV reader, separate from the clients under test so that they share no misreading.
 
-It takes RIFF/WAVE with PCM of 8, 16, 24 or 32 bits or floats of 32 or 64 bits, plain or as WAVE_FORMAT_EXTENSIBLE,
-and refuses whatever is not whole: sizes that reach beyond the file, fields that contradict each other, part of a
-frame, no audio at all. The error codes beyond those of the vendor's documents (``INVALID_AUDIO``,
-``UNSUPPORTED_AUDIO``) are the sandbox's own.
+It reads RIFF/WAVE with PCM of 8, 16, 24 or 32 bits or floats of 32 or 64 bits, plain or as WAVE_FORMAT_EXTENSIBLE.
+It refuses malformed files: sizes beyond the end of the file, contradictory fields, a partial frame, no audio. The error
+codes that are not in the vendor's documents (``INVALID_AUDIO``, ``UNSUPPORTED_AUDIO``) are the sandbox's own.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._errors import Refusal
+from ._errors import ApiError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +34,7 @@ class Audio:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return len(self.samples) / self.rate
 
     def cut(self, start: float, end: float | None = None) -> NDArray[np.float32]:
@@ -52,11 +51,11 @@ def read_wav(data: bytes) -> Audio:
         raise _invalid("it has no data chunk")
     encoding, channels, rate, bits = _format(chunks["fmt "])
     if (encoding, bits) not in _ENCODINGS:
-        raise Refusal(400, "UNSUPPORTED_AUDIO", f"WAV encoding {encoding} with {bits} bits is not supported: send PCM")
+        raise ApiError(400, "UNSUPPORTED_AUDIO", f"WAV encoding {encoding} with {bits} bits is not supported: send PCM")
     if channels != 1:
-        raise Refusal(400, "UNSUPPORTED_AUDIO", f"Audio must be mono, this file has {channels} channels")
+        raise ApiError(400, "UNSUPPORTED_AUDIO", f"Audio must be mono, this file has {channels} channels")
     if rate < MIN_RATE:
-        raise Refusal(400, "UNSUPPORTED_AUDIO", f"Audio must be sampled at {MIN_RATE} Hz at least, not {rate} Hz")
+        raise ApiError(400, "UNSUPPORTED_AUDIO", f"Audio must be sampled at {MIN_RATE} Hz at least, not {rate} Hz")
     payload = chunks["data"]
     if not payload:
         raise _invalid("its data chunk is empty")
@@ -65,12 +64,12 @@ def read_wav(data: bytes) -> Audio:
     return Audio(_samples(payload, encoding, bits), rate)
 
 
-def _invalid(why: str) -> Refusal:
-    return Refusal(400, "INVALID_AUDIO", f"The file is not a readable WAV file: {why}")
+def _invalid(reason: str) -> ApiError:
+    return ApiError(400, "INVALID_AUDIO", f"The file is not a readable WAV file: {reason}")
 
 
 def _chunks(data: bytes) -> dict[str, bytes]:
-    """Return the chunks up to the data chunk, by name; the first of a name counts."""
+    """Return the chunks up to the data chunk by name; for a repeated name, the first."""
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise _invalid("it does not begin with a RIFF/WAVE header")
     if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
@@ -88,7 +87,7 @@ def _chunks(data: bytes) -> dict[str, bytes]:
 
 
 def _format(chunk: bytes) -> tuple[int, int, int, int]:
-    """Return encoding, channels, rate and bits of a sample."""
+    """Return encoding, channels, sampling rate and bits per sample."""
     if len(chunk) < 16:
         raise _invalid("its fmt chunk is too short")
     encoding, channels, rate, byte_rate, block, bits = struct.unpack_from("<HHIIHH", chunk)

@@ -1,4 +1,4 @@
-"""Answers that go wrong on the wire: dropped, cut, never-ending, dribbling, or of the wrong kind."""
+"""Faulty responses: dropped, truncated, endless, slow, or of the wrong type."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-_DRIBBLES = 20
+_SLOW_PIECES = 20
 
 
-async def misbehaviour(
-    kind: str, answer: Callable[[], Awaitable[Response]], slow_seconds: float, elsewhere: str
+async def faulty_response(
+    kind: str, answer: Callable[[], Awaitable[Response]], slow_seconds: float, redirect_base: str
 ) -> Response:
-    """Return the response that misbehaves as `kind` says; `answer` is called if part of the right one is needed."""
+    """Return the response with the fault `kind`; `answer` is called if part of the correct response is needed."""
     if kind in {"drop", "reset", "hang"}:
-        return _Broken(kind, b"")
+        return _IncompleteResponse(kind, b"")
     if kind == "redirect":
-        return Response(status_code=307, headers={"Location": f"{elsewhere}/redirected"})
+        return Response(status_code=307, headers={"Location": f"{redirect_base}/redirected"})
     if kind == "html":
         return HTMLResponse(
             "<!doctype html><title>Welcome</title><p>This is not the page that you are looking for.</p>"
         )
-    right = await answer()
-    body = bytes(right.body)
+    response = await answer()
+    body = bytes(response.body)
     if kind == "truncate":
-        return Response(body[: len(body) // 2], media_type=right.media_type)
+        return Response(body[: len(body) // 2], media_type=response.media_type)
     if kind == "slow":
         length = {"content-length": str(len(body))}
-        return StreamingResponse(_dribble(body, slow_seconds), media_type=right.media_type, headers=length)
-    return _Broken(kind, body)
+        return StreamingResponse(_slow_body(body, slow_seconds), media_type=response.media_type, headers=length)
+    return _IncompleteResponse(kind, body)
 
 
-async def _dribble(body: bytes, seconds: float) -> AsyncIterator[bytes]:
-    step = max(1, -(-len(body) // _DRIBBLES))
+async def _slow_body(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    step = max(1, -(-len(body) // _SLOW_PIECES))
     for start in range(0, len(body), step):
-        await asyncio.sleep(seconds / _DRIBBLES)
+        await asyncio.sleep(seconds / _SLOW_PIECES)
         yield body[start : start + step]
 
 
-class _Broken(Response):
-    """No whole answer: ``drop``, ``reset`` and ``hang`` send nothing, ``cut`` and ``stall`` half of a body."""
+class _IncompleteResponse(Response):
+    """An incomplete response: ``drop``, ``reset`` and ``hang`` send nothing, ``cut`` and ``stall`` half of the body."""
 
     def __init__(self, kind: str, body: bytes) -> None:
         super().__init__()
         self._kind = kind
-        self._promised = body
+        self._full_body = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
-        if self._promised:
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self._promised)).encode())]
+        if self._full_body:
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self._full_body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            half = self._promised[: len(self._promised) // 2]
+            half = self._full_body[: len(self._full_body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
         if self._kind == "reset":
             _reset(transport)
@@ -71,7 +71,7 @@ class _Broken(Response):
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Close so that the peer gets a TCP reset: with no time to linger, the kernel sends RST instead of FIN."""
+    """Close the connection with a TCP reset: with a linger time of 0, the kernel sends RST instead of FIN."""
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
