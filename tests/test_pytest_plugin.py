@@ -1,4 +1,4 @@
-"""The fixture `valence_sandbox`, as the tests of somebody's own project use it."""
+"""The fixture `valence_sandbox`, as the tests of a user's project use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIP = str(EXAMPLES / "audio" / "maya_happy.flac")
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    """Make a project with code that knows nothing of a sandbox."""
+    """Make a project whose code does not refer to a sandbox."""
     pytester.makeini("[pytest]\naddopts = --strict-markers -p no:cacheprovider\nfilterwarnings = error")
     pytester.makepyfile(
         ours=f"""
@@ -45,7 +45,7 @@ def run(project: pytest.Pytester, tests: str) -> pytest.RunResult:
     return project.runpytest_subprocess()
 
 
-def test_code_runs_as_it_is_and_pays_nothing(project: pytest.Pytester) -> None:
+def test_unchanged_code_runs_against_sandbox(project: pytest.Pytester) -> None:
     ran = run(
         project,
         """
@@ -58,7 +58,7 @@ def test_annotation(valence_sandbox):
     assert annotate([CLIP] * 2) == ["happy", "happy"]
     assert valence_sandbox.calls == 1
 
-def test_nothing_is_left():
+def test_environment_is_restored():
     assert "VALENCE_API_KEY" not in os.environ
     assert "VALENCE_API_BASE_URL" not in os.environ
 """,
@@ -66,7 +66,7 @@ def test_nothing_is_left():
     ran.assert_outcomes(passed=3)
 
 
-def test_tests_share_nothing_even_at_the_same_port(project: pytest.Pytester) -> None:
+def test_tests_share_no_state_on_same_port(project: pytest.Pytester) -> None:
     ran = run(
         project,
         """
@@ -82,7 +82,7 @@ def same_port(monkeypatch):
         monkeypatch.setattr(Sandbox, "__init__", lambda self, **options: first(self, **options, port=PORT[0]))
 
 @pytest.mark.parametrize("turn", range(3))
-def test_each_pays_for_itself(valence_sandbox, turn, tmp_path):
+def test_answers_are_not_shared(valence_sandbox, turn, tmp_path):
     PORT.append(int(valence_sandbox.url.rsplit(":", 1)[1]))
     annotate([CLIP])
     assert valence_sandbox.calls == 1
@@ -100,14 +100,14 @@ def test_engines_are_closed():
     ran.assert_outcomes(passed=4)
 
 
-def test_options_come_by_the_marker(project: pytest.Pytester) -> None:
+def test_marker_sets_options(project: pytest.Pytester) -> None:
     ran = run(
         project,
         """
 pytestmark = pytest.mark.valence_sandbox(api_key="ours", faults=Faults(script=["400"]))
 
 @pytest.mark.valence_sandbox(faults=Faults(script=["503"], retry_after=0))
-def test_the_nearest_counts(valence_sandbox):
+def test_nearest_marker_takes_precedence(valence_sandbox):
     annotate([CLIP])
     assert valence_sandbox.calls == 2
     assert valence_sandbox.requests[-2].fault == "503"
@@ -118,19 +118,19 @@ def test_the_nearest_counts(valence_sandbox):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ("0.1", "*valence_sandbox takes its options by name*"),
         ("latencyy=0.1", "*unexpected keyword argument 'latencyy'*"),
     ],
 )
-def test_wrong_options_are_an_error(project: pytest.Pytester, options: str, said: str) -> None:
+def test_invalid_options_are_an_error(project: pytest.Pytester, options: str, message: str) -> None:
     ran = run(project, f"@pytest.mark.valence_sandbox({options})\ndef test_it(valence_sandbox):\n    pass\n")
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines([said])
+    ran.stdout.fnmatch_lines([message])
 
 
-def test_without_the_extra_the_error_names_it(project: pytest.Pytester) -> None:
+def test_missing_extra_error_names_extra(project: pytest.Pytester) -> None:
     project.makeconftest("import sys\nsys.modules['fastapi'] = None")
     project.makepyfile(test_ours="def test_it(valence_sandbox):\n    pass\n")
     ran = project.runpytest_subprocess()
@@ -138,19 +138,19 @@ def test_without_the_extra_the_error_names_it(project: pytest.Pytester) -> None:
     ran.stdout.fnmatch_lines(['*ImportError: the sandbox needs fastapi: pip install "valence-integrations?sandbox?"'])
 
 
-def test_the_tests_on_the_page_pass(project: pytest.Pytester) -> None:
+def test_documented_tests_pass(project: pytest.Pytester) -> None:
     (project.path / "examples").symlink_to(EXAMPLES)
     blocks = [block for _, block in BLOCK.findall((ROOT / "docs" / "testing.md").read_text())]
     project.makepyfile("\n".join(blocks))
     project.runpytest_subprocess().assert_outcomes(passed=3)
 
 
-def test_the_marker_is_documented(project: pytest.Pytester) -> None:
+def test_marker_is_listed(project: pytest.Pytester) -> None:
     ran = project.runpytest_subprocess("--markers")
     ran.stdout.fnmatch_lines(["@pytest.mark.valence_sandbox(?*options): options of *"])
 
 
-def test_runs_that_do_not_use_it_import_nothing(tmp_path: Path) -> None:
+def test_unused_plugin_imports_nothing_else(tmp_path: Path) -> None:
     code = (
         "import sys, pytest; before = set(sys.modules)\n"
         "import valence_integrations.pytest_plugin\n"

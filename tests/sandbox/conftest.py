@@ -13,7 +13,7 @@ from valence_integrations.sandbox import Sandbox
 
 @pytest.fixture
 def voice() -> Callable[..., np.ndarray]:
-    """A synthetic voice: harmonics that fall by `tilt` dB an octave, and a pitch that moves by `lively` semitones."""
+    """Make a synthetic voice: harmonics fall by `tilt` dB per octave, and the pitch varies by `lively` semitones."""
 
     def make(seconds=6.0, rate=16000, pitch=120.0, level=0.1, tilt=-6.0, lively=1.0) -> np.ndarray:
         t = np.arange(round(seconds * rate)) / rate
@@ -55,7 +55,7 @@ def clip(voice, wav) -> bytes:
 
 @pytest.fixture
 def post() -> Callable[..., requests.Response]:
-    """Post a WAV the documented way."""
+    """Post a WAV file as the vendor's documentation shows."""
 
     def send(sandbox: Sandbox, data: bytes, path="/emotionprediction", timeout=5, **options) -> requests.Response:
         headers = options.pop("headers", {"x-api-key": sandbox.api_key})

@@ -14,7 +14,7 @@ BASE = "/v1/asynch/emotion"
 
 
 class Client:
-    """The calls of the SDK, one by one."""
+    """The HTTP calls of the SDK, as separate methods."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -68,7 +68,7 @@ def client(sandbox):
     return Client(sandbox)
 
 
-def test_a_timeline_of_five_second_pieces(client, voice, wav):
+def test_timeline_has_five_second_segments(client, voice, wav):
     samples = np.concatenate([voice(5, pitch=220, level=0.2), voice(5, pitch=80, level=0.01), voice(2.5)])
     request_id = client.upload(wav(samples), parts=3)
     content = client.wait(request_id, comprehensive_output="true")
@@ -76,22 +76,22 @@ def test_a_timeline_of_five_second_pieces(client, voice, wav):
     assert content["status"] == "completed"
     times = [(piece["start_time"], piece["timestamp"], piece["end_time"]) for piece in content["emotions"]]
     assert times == [(0.0, 2.5, 5.0), (5.0, 7.5, 10.0), (10.0, 11.25, 12.5)]
-    heard = (samples * 32767).astype("<i2") / np.float32(32768)
+    decoded = (samples * 32767).astype("<i2") / np.float32(32768)
     for piece in content["emotions"]:
-        part = heard[round(piece["start_time"] * 16000) : round(piece["end_time"] * 16000)]
+        part = decoded[round(piece["start_time"] * 16000) : round(piece["end_time"] * 16000)]
         assert piece["all_predictions"] == pytest.approx(scores(part, 16000, "4emotions"), abs=1e-5)
         assert piece["emotion"] == max(piece["all_predictions"], key=piece["all_predictions"].get)
         assert piece["confidence"] == piece["all_predictions"][piece["emotion"]]
     assert len({piece["emotion"] for piece in content["emotions"]}) > 1
 
 
-def test_scores_only_if_asked_for(client, clip):
+def test_segment_scores_require_comprehensive_output(client, clip):
     request_id = client.upload(clip)
     plain = client.wait(request_id)["emotions"]
     assert all(sorted(piece) == ["confidence", "emotion", "end_time", "start_time", "timestamp"] for piece in plain)
 
 
-def test_the_older_shape(voice, wav):
+def test_older_timeline_shape(voice, wav):
     with Sandbox(timeline="t", asynch_pickup=0) as sandbox:
         client = Client(sandbox)
         content = client.wait(client.upload(wav(voice(67))))
@@ -124,7 +124,7 @@ def test_states_advance_with_time(voice, wav):
         (lambda wav: wav(np.zeros(320_000), channels=2), "UNSUPPORTED_AUDIO"),
     ],
 )
-def test_bad_uploads_fail(client, wav, make, code):
+def test_upload_of_invalid_audio_fails(client, wav, make, code):
     content = client.wait(client.upload(make(wav)))
     assert content["status"] == "failed"
     assert content["error_code"] == code
@@ -132,11 +132,11 @@ def test_bad_uploads_fail(client, wav, make, code):
     assert "emotions" not in content
 
 
-def test_five_seconds_are_enough(client, wav):
+def test_minimum_duration_is_five_seconds(client, wav):
     assert len(client.wait(client.upload(wav(np.zeros(80_000))))["emotions"]) == 1
 
 
-def test_the_storage_is_another_host_and_needs_no_key(client, clip):
+def test_storage_is_another_host_and_needs_no_key(client, clip):
     target = client.initiate().json()["presigned_urls"][0]
     assert target["part_number"] == 1
     assert target["url"].startswith("http://localhost:")
@@ -149,7 +149,7 @@ def test_the_storage_is_another_host_and_needs_no_key(client, clip):
     assert client.sandbox.key_leaks == 0
 
 
-def test_a_key_sent_to_the_storage_is_refused_and_recorded(client, clip):
+def test_key_sent_to_storage_is_refused_and_recorded(client, clip):
     url = client.initiate().json()["presigned_urls"][0]["url"]
     answer = requests.put(url, data=clip, headers={"x-api-key": "sandbox-key"}, timeout=5)
     assert answer.status_code == 400
@@ -157,7 +157,7 @@ def test_a_key_sent_to_the_storage_is_refused_and_recorded(client, clip):
     assert client.sandbox.key_leaks == 1
 
 
-def test_wrong_parts_and_signatures(client):
+def test_invalid_parts_and_signatures_are_refused(client):
     url = client.initiate().json()["presigned_urls"][0]["url"]
     assert requests.put(url + "0", data=b"", timeout=5).status_code == 403
     assert requests.put(url.replace("/1?", "/2?"), data=b"", timeout=5).status_code == 404
@@ -182,7 +182,7 @@ def test_complete_checks_parts_and_etags(client, clip):
     assert requests.put(opened["presigned_urls"][0]["url"], data=clip, timeout=5).status_code == 404
 
 
-def test_an_unuploaded_part_is_missed(client):
+def test_complete_refuses_missing_part(client):
     opened = client.initiate().json()
     parts = [{"ETag": f'"{hashlib.md5(b"").hexdigest()}"', "PartNumber": 1}]
     answer = client.complete(request_id=opened["request_id"], upload_id=opened["upload_id"], parts=parts)
@@ -192,20 +192,20 @@ def test_an_unuploaded_part_is_missed(client):
 @pytest.mark.parametrize(
     "params", [{"part_count": 0}, {"part_count": 10_001}, {"part_count": "x"}, {"file_name": None}]
 )
-def test_bad_initiations(client, params):
+def test_initiate_refuses_invalid_parameters(client, params):
     answer = client.initiate(**params)
     assert answer.status_code == 400
     assert next(iter(params)) in answer.json()["error"]
 
 
-def test_unknown_requests_and_keys(client):
+def test_unknown_request_id_and_missing_key(client):
     assert client.status("none").status_code == 404
     client.headers = {}
     for answer in (client.status("none"), client.initiate(), client.complete()):
         assert answer.status_code == 401
 
 
-def test_complete_wants_a_json_object(client):
+def test_complete_requires_json_object(client):
     for body in (b"", b"{", b"[]"):
         answer = requests.post(
             f"{client.sandbox.url}{BASE}/upload/complete", data=body, headers=client.headers, timeout=5
@@ -213,7 +213,7 @@ def test_complete_wants_a_json_object(client):
         assert answer.status_code == 400
 
 
-def test_the_counters(client, clip):
+def test_counters(client, clip):
     request_id = client.upload(clip, parts=2)
     client.wait(request_id)
     counts = [record.method for record in client.sandbox.requests]
@@ -223,7 +223,7 @@ def test_the_counters(client, clip):
     assert client.sandbox.calls == 0
 
 
-def test_the_policys_size_and_duration(voice, wav):
+def test_policy_limits_size_and_duration(voice, wav):
     with Sandbox(policy=Policy(max_audio_size_mb=0.25, max_audio_duration_seconds=7), asynch_pickup=0) as sandbox:
         client = Client(sandbox)
         with pytest.raises(AssertionError, match="FILE_TOO_LARGE"):
@@ -234,7 +234,7 @@ def test_the_policys_size_and_duration(voice, wav):
         assert client.wait(client.upload(wav(np.zeros(112_000))))["status"] == "completed"
 
 
-def test_faults_reach_the_asynch_calls_if_told_to(clip):
+def test_faults_apply_to_asynch_calls_only_if_enabled(clip):
     with Sandbox(faults=Faults(script=["503"], asynch=True)) as sandbox:
         assert [Client(sandbox).initiate().status_code for _ in range(2)] == [503, 200]
     with Sandbox(faults=Faults(script=["503"])) as sandbox:
@@ -254,7 +254,7 @@ def test_faults_reach_the_asynch_calls_if_told_to(clip):
         assert client.complete(**ids, parts=parts).status_code == 200
 
 
-def test_uploads_are_dropped_after_processing(client, voice, wav):
+def test_uploaded_data_is_freed_after_processing(client, voice, wav):
     import gc
 
     data = wav(voice(60))

@@ -34,15 +34,15 @@ def test_live_answer_on_both_urls(sandbox, post, voice, wav, path):
         "processing_time_ms",
         "request_id",
     ]
-    heard = (samples[8000:] * 32767).astype("<i2") / np.float32(32768)
-    assert content["all_predictions"] == pytest.approx(scores(heard, 16000, "4emotions"), abs=1e-5)
+    decoded = (samples[8000:] * 32767).astype("<i2") / np.float32(32768)
+    assert content["all_predictions"] == pytest.approx(scores(decoded, 16000, "4emotions"), abs=1e-5)
     assert content["main_emotion"] == max(content["all_predictions"], key=content["all_predictions"].get)
     assert content["confidence"] == content["all_predictions"][content["main_emotion"]]
     assert content["model_type"] == "sandbox-acoustic-rule (not an emotion model)"
 
 
 @pytest.mark.parametrize("model", EMOTIONS)
-def test_models(sandbox, post, clip, model):
+def test_model_parameter(sandbox, post, clip, model):
     assert tuple(post(sandbox, clip, params={"model": model}).json()["all_predictions"]) == EMOTIONS[model]
 
 
@@ -54,7 +54,7 @@ def test_unknown_model(sandbox, post, clip):
 
 
 @pytest.mark.parametrize("twice", [False, True])
-def test_json_bodies(sandbox, voice, twice):
+def test_json_body(sandbox, voice, twice):
     samples = voice(seconds=4.5, rate=44100)
     content = {"payload": [samples.tolist()]}
     answer = requests.post(
@@ -69,7 +69,7 @@ def test_json_bodies(sandbox, voice, twice):
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "says"),
+    ("body", "code", "message"),
     [
         (b"{", "INVALID_REQUEST", "JSON"),
         (b"[]", "INVALID_REQUEST", "payload"),
@@ -83,17 +83,17 @@ def test_json_bodies(sandbox, voice, twice):
         (json.dumps({"payload": [[0.0] * 661501]}).encode(), "AUDIO_TOO_LONG", "15"),
     ],
 )
-def test_bad_json(sandbox, body, code, says):
+def test_invalid_json_body(sandbox, body, code, message):
     headers = {"x-api-key": sandbox.api_key, "content-type": "application/json"}
     answer = requests.post(sandbox.url + "/emotionprediction", data=body, headers=headers, timeout=5)
     assert answer.status_code == 400
     assert answer.json()["error_code"] == code
-    assert says in answer.json()["error"]
+    assert message in answer.json()["error"]
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "sandbox-key2"])
 @pytest.mark.parametrize("path", PATHS)
-def test_keys(sandbox, post, clip, key, path):
+def test_missing_or_wrong_key_is_unauthorized(sandbox, post, clip, key, path):
     answer = post(sandbox, clip, path, headers={} if key is None else {"x-api-key": key})
     assert answer.status_code == 401
     assert answer.json()["error_code"] == "UNAUTHORIZED"
@@ -104,7 +104,7 @@ def test_keys(sandbox, post, clip, key, path):
     ("frames", "status", "reported"),
     [(48_000, 400, 2.5), (79_999, 400, 4.5), (80_000, 200, None), (240_000, 200, None), (4_000, 400, 0.0)],
 )
-def test_a_file_is_reported_half_a_second_short(sandbox, post, wav, frames, status, reported):
+def test_reported_duration_excludes_skipped_half_second(sandbox, post, wav, frames, status, reported):
     answer = post(sandbox, wav(np.zeros(frames)))
     assert answer.status_code == status
     if reported is not None:
@@ -115,7 +115,7 @@ def test_a_file_is_reported_half_a_second_short(sandbox, post, wav, frames, stat
         assert "error" in content
 
 
-def test_too_long(sandbox, post, wav):
+def test_too_long_file(sandbox, post, wav):
     content = post(sandbox, wav(np.zeros(240_001 + 160))).json()
     assert content["error_code"] == "AUDIO_TOO_LONG"
     assert content["max_duration_seconds"] == 15.0
@@ -123,7 +123,7 @@ def test_too_long(sandbox, post, wav):
     assert post(sandbox, wav(np.zeros(240_001))).status_code == 400
 
 
-def test_the_first_half_second_is_not_heard(sandbox, post, voice, wav):
+def test_first_half_second_is_ignored(sandbox, post, voice, wav):
     samples = voice()
     noisy = samples.copy()
     noisy[:8000] = 0.9
@@ -131,7 +131,7 @@ def test_the_first_half_second_is_not_heard(sandbox, post, voice, wav):
     assert first == second
 
 
-def test_too_large(sandbox, post, wav):
+def test_too_large_file(sandbox, post, wav):
     whole = wav(np.zeros(15 * 192_000), rate=192_000)
     just = whole + bytes(6 * 1024**2 - len(whole))
     assert post(sandbox, just).status_code == 200
@@ -152,7 +152,7 @@ def test_not_audio(sandbox, post, data, code):
     assert answer.json()["error_code"] == code
 
 
-def test_stereo_and_low_rates(sandbox, post, wav):
+def test_stereo_and_low_sampling_rates_are_refused(sandbox, post, wav):
     assert post(sandbox, wav(np.zeros(160_000), channels=2)).json()["error_code"] == "UNSUPPORTED_AUDIO"
     assert post(sandbox, wav(np.zeros(48_000), rate=7350)).json()["error_code"] == "UNSUPPORTED_AUDIO"
     assert post(sandbox, wav(np.zeros(48_000), rate=8000)).status_code == 200
@@ -167,7 +167,7 @@ def test_stereo_and_low_rates(sandbox, post, wav):
         ({"data": b"x", "headers": {"content-type": "multipart/form-data"}}, "INVALID_REQUEST"),
     ],
 )
-def test_bad_bodies(sandbox, request_, code):
+def test_invalid_request_bodies(sandbox, request_, code):
     headers = {"x-api-key": sandbox.api_key} | request_.pop("headers", {})
     answer = requests.post(sandbox.url + "/emotionprediction", headers=headers, timeout=5, **request_)
     assert answer.status_code == 400
@@ -202,7 +202,7 @@ def test_other_answer_shapes(sandbox, post, clip, answers, keys):
     assert listed == live["all_predictions"]
 
 
-def test_each_clip_gets_its_own_answer_whatever_the_order(sandbox, post, voice, wav):
+def test_concurrent_requests_get_their_own_answers(sandbox, post, voice, wav):
     clips = [wav(voice(pitch=90 + 8 * i, level=0.02 + 0.01 * i)) for i in range(16)]
     alone = [post(sandbox, data).json()["all_predictions"] for data in clips]
     with ThreadPoolExecutor(8) as pool:
@@ -211,14 +211,14 @@ def test_each_clip_gets_its_own_answer_whatever_the_order(sandbox, post, voice, 
     assert len({tuple(found.values()) for found in alone}) == 16
 
 
-def test_unknown_paths_are_json(sandbox):
+def test_unknown_path_returns_json_error(sandbox):
     answer = requests.get(sandbox.url + "/nowhere", timeout=5)
     assert answer.status_code == 404
     assert answer.json()["error_code"] == "NOT_FOUND"
     assert requests.get(sandbox.url + "/emotionprediction", timeout=5).status_code == 405
 
 
-def test_the_record_of_a_call(sandbox, post, clip):
+def test_request_record(sandbox, post, clip):
     sandbox.reset()
     post(sandbox, clip)
     (record,) = sandbox.requests

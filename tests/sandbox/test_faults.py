@@ -13,7 +13,7 @@ from valence_integrations.sandbox._faults import SHARES
 STATUSES = ["400", "401", "404", "418", "429", "500", "501", "502", "503", "504", "599"]
 
 
-def test_statuses_in_the_order_of_the_script(post, clip):
+def test_script_sets_statuses_in_order(post, clip):
     with Sandbox(faults=Faults(script=STATUSES, retry_after=7)) as sandbox:
         answers = [post(sandbox, clip) for _ in range(len(STATUSES) + 2)]
     assert [str(answer.status_code) for answer in answers] == [*STATUSES, "200", "200"]
@@ -37,7 +37,7 @@ def test_dropped_connections(post, clip, kind, message):
     assert (sandbox.calls, sandbox.answered) == (2, 1)
 
 
-def test_half_an_answer_that_is_whole_for_http(post, clip):
+def test_truncated_json_with_matching_content_length(post, clip):
     with Sandbox(faults=Faults(script=["truncate"])) as sandbox:
         answer = post(sandbox, clip)
     assert answer.status_code == 200
@@ -48,19 +48,19 @@ def test_half_an_answer_that_is_whole_for_http(post, clip):
         answer.json()
 
 
-def test_fewer_bytes_than_promised(post, clip):
+def test_body_shorter_than_content_length(post, clip):
     with Sandbox(faults=Faults(script=["cut"])) as sandbox, pytest.raises(requests.exceptions.ChunkedEncodingError):
         post(sandbox, clip)
 
 
-def test_nothing_for_ever(post, clip):
+def test_hanging_request_times_out(post, clip):
     with Sandbox(faults=Faults(script=["hang"])) as sandbox:
         with pytest.raises(requests.ReadTimeout):
             post(sandbox, clip, timeout=0.3)
         assert post(sandbox, clip).status_code == 200
 
 
-def test_headers_and_then_nothing(post, clip):
+def test_stalled_body_times_out(post, clip):
     with Sandbox(faults=Faults(script=["stall"])) as sandbox:
         answer = post(sandbox, clip, timeout=0.3, stream=True)
         assert answer.status_code == 200
@@ -69,7 +69,7 @@ def test_headers_and_then_nothing(post, clip):
 
 
 @pytest.mark.parametrize("kind", ["hang", "stall"])
-def test_stopping_ends_what_never_ends(post, clip, kind):
+def test_stop_ends_hanging_requests(post, clip, kind):
     errors = []
 
     def call(sandbox):
@@ -92,7 +92,7 @@ def test_stopping_ends_what_never_ends(post, clip, kind):
     assert len(errors) == 4
 
 
-def test_a_slow_answer_dribbles_in_and_is_right(post, clip):
+def test_slow_answer_is_complete(post, clip):
     with Sandbox(faults=Faults(script=["slow"], slow_seconds=0.4)) as sandbox:
         started = time.monotonic()
         answer = post(sandbox, clip, stream=True)
@@ -115,7 +115,7 @@ def test_redirect_to_another_host(post, clip, follow):
             assert sandbox.key_leaks == 0
 
 
-def test_a_web_page_instead_of_json(post, clip):
+def test_html_page_instead_of_json(post, clip):
     with Sandbox(faults=Faults(script=["html"])) as sandbox:
         answer = post(sandbox, clip)
     assert answer.status_code == 200
@@ -124,18 +124,18 @@ def test_a_web_page_instead_of_json(post, clip):
     assert sandbox.answered == 0
 
 
-def test_refused_requests_draw_no_fault(post, clip):
+def test_refused_requests_get_no_fault(post, clip):
     with Sandbox(faults=Faults(script=["500"])) as sandbox:
         assert post(sandbox, clip, headers={}).status_code == 401
         assert [post(sandbox, clip).status_code for _ in range(2)] == [500, 200]
 
 
-def test_bad_audio_after_a_script_is_still_bad(post):
+def test_invalid_audio_is_refused_despite_slow_fault(post):
     with Sandbox(faults=Faults(script=["slow"], slow_seconds=0.1)) as sandbox:
         assert post(sandbox, b"not audio").json()["error_code"] == "INVALID_AUDIO"
 
 
-def test_shares_are_deterministic_and_about_right():
+def test_shares_are_deterministic_and_match_settings():
     faults = Faults(server_error=0.1, unavailable=0.1, drop=0.1, truncate=0.1, hang=0.1, slow=0.1, seed=3)
     kinds = [faults.kind(number) for number in range(3000)]
     assert kinds == [faults.kind(number) for number in range(3000)]
@@ -147,7 +147,7 @@ def test_shares_are_deterministic_and_about_right():
         assert all(counts[name] for name in names)
 
 
-def test_a_seed_gives_the_same_faults_in_the_same_places(post, clip):
+def test_same_seed_gives_same_faults(post, clip):
     faults = Faults(server_error=0.3, unavailable=0.2, seed=1)
     runs = []
     for _ in range(2):
@@ -161,16 +161,16 @@ def test_a_seed_gives_the_same_faults_in_the_same_places(post, clip):
 @pytest.mark.parametrize(
     "values", [{"drop": -0.1}, {"drop": 0.6, "hang": 0.6}, {"script": ["nonsense"]}, {"script": ["200"]}]
 )
-def test_impossible_faults(values):
+def test_invalid_faults(values):
     with pytest.raises(ValueError, match=r"faults|unknown fault"):
         Faults(**values)
 
 
-def test_faults_are_values():
+def test_faults_compare_and_hash_by_value():
     assert Faults(script=["500"]) == Faults(script=("500",))
     assert len({Faults(script=["500"]), Faults(script=["500"]), Faults()}) == 2
 
 
-def test_a_script_is_no_string():
+def test_script_must_not_be_a_string():
     with pytest.raises(TypeError, match="sequence"):
         Faults(script="500")

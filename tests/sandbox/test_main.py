@@ -12,13 +12,13 @@ from valence_integrations.sandbox import Faults, Policy
 from valence_integrations.sandbox.__main__ import _parser, main
 
 
-def test_the_command_prints_what_to_paste_serves_and_ends_quietly():
+def test_command_prints_settings_serves_and_stops_on_interrupt():
     command = [sys.executable, "-m", "valence_integrations.sandbox", "--port", "0", "--faults", "script=503"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        said = "".join(process.stdout.readline() for _ in range(9))
-        url = re.search(r"^export VALENCE_API_BASE_URL=(http://127.0.0.1:\d+)$", said, re.MULTILINE)[1]
-        key = re.search(r"^export VALENCE_API_KEY=(.+)$", said, re.MULTILINE)[1]
-        assert "no emotion model" in said
+        banner = "".join(process.stdout.readline() for _ in range(9))
+        url = re.search(r"^export VALENCE_API_BASE_URL=(http://127.0.0.1:\d+)$", banner, re.MULTILINE)[1]
+        key = re.search(r"^export VALENCE_API_KEY=(.+)$", banner, re.MULTILINE)[1]
+        assert "no emotion model" in banner
         headers = {"x-api-key": key}
         status = requests.get(f"{url}/v1/rate-limit/status", headers=headers, timeout=5)
         assert status.json()["policy_name"] == "sandbox_unlimited"
@@ -48,7 +48,7 @@ def test_options():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--faults", "typo=1"], "unknown name 'typo'"),
         (["--faults", "drop=2"], "shares"),
@@ -56,13 +56,13 @@ def test_options():
         (["--policy", "burst_limit=0"], "must be positive"),
     ],
 )
-def test_wrong_options(arguments, says, capsys):
+def test_invalid_options(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_host_that_is_not_ours(capsys):
+def test_unavailable_host(capsys):
     assert main(["--host", "192.0.2.1", "--port", "0"]) == 1
     assert "valence-sandbox: " in capsys.readouterr().err

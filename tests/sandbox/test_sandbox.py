@@ -19,7 +19,7 @@ def test_public_names():
     assert package.__all__ == ["Faults", "Policy", "RequestRecord", "Sandbox"]
 
 
-def test_it_can_be_entered_many_times_and_leaves_no_thread(post, clip):
+def test_repeated_use_leaves_no_thread(post, clip):
     before = set(threading.enumerate())
     started = time.monotonic()
     for _ in range(20):
@@ -30,7 +30,7 @@ def test_it_can_be_entered_many_times_and_leaves_no_thread(post, clip):
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "valence-sandbox"]
 
 
-def test_one_can_be_started_again_with_a_new_record(post, clip):
+def test_restart_clears_record(post, clip):
     sandbox = Sandbox()
     with sandbox:
         post(sandbox, clip)
@@ -46,7 +46,7 @@ def test_one_can_be_started_again_with_a_new_record(post, clip):
     sandbox.stop()
 
 
-def test_several_side_by_side(post, clip):
+def test_several_sandboxes_run_independently(post, clip):
     with Sandbox(api_key="one") as one, Sandbox(api_key="two") as two:
         assert one.url != two.url
         assert post(two, clip).status_code == 200
@@ -54,7 +54,7 @@ def test_several_side_by_side(post, clip):
         assert (one.calls, two.calls) == (0, 2)
 
 
-def test_the_port_and_the_name_localhost():
+def test_fixed_port_and_localhost():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,7 +69,7 @@ def test_the_port_and_the_name_localhost():
         assert requests.get(sandbox.url + "/v1/rate-limit/health", timeout=5).status_code == 200
 
 
-def test_latency_lets_requests_wait_side_by_side(post, clip):
+def test_requests_wait_for_latency_in_parallel(post, clip):
     with Sandbox(latency=0.4) as sandbox:
         started = time.monotonic()
         with ThreadPoolExecutor(10) as pool:
@@ -81,7 +81,7 @@ def test_latency_lets_requests_wait_side_by_side(post, clip):
     assert sandbox.answered == 10
 
 
-def test_latency_from_a_range(post, clip):
+def test_latency_range(post, clip):
     with Sandbox(latency=(0.05, 0.15)) as sandbox:
         took = []
         for _ in range(5):
@@ -93,7 +93,7 @@ def test_latency_from_a_range(post, clip):
     assert max(took) - min(took) > 0.01
 
 
-def test_connections_are_kept_and_counted(clip):
+def test_connections_are_reused_and_counted(clip):
     with Sandbox() as sandbox, requests.Session() as session:
         session.headers["x-api-key"] = sandbox.api_key
         started = time.monotonic()
@@ -107,7 +107,7 @@ def test_connections_are_kept_and_counted(clip):
         assert abs(times[-1] - time.monotonic()) < 5
 
 
-def test_it_stops_at_once_with_open_connections_and_waiting_requests(post, clip):
+def test_stop_is_immediate_with_open_connections_and_waiting_requests(post, clip):
     with ThreadPoolExecutor(1) as pool:
         with Sandbox(latency=30) as sandbox:
             waiting = pool.submit(post, sandbox, clip, timeout=20)
@@ -121,7 +121,7 @@ def test_it_stops_at_once_with_open_connections_and_waiting_requests(post, clip)
         idle.close()
 
 
-def test_it_says_nothing(post, clip, caplog, capfd):
+def test_no_output_and_no_logs(post, clip, caplog, capfd):
     with caplog.at_level(logging.INFO), Sandbox(latency=0) as sandbox:
         post(sandbox, clip)
         post(sandbox, b"", headers={})
@@ -133,7 +133,7 @@ def test_it_says_nothing(post, clip, caplog, capfd):
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "librosa", "python_multipart", "uvicorn"])
-def test_a_missing_extra_names_the_command(monkeypatch, missing):
+def test_missing_extra_error_names_install_command(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf'needs {missing}: pip install "valence-integrations\[sandbox\]"') as caught:
         Sandbox()
@@ -141,7 +141,7 @@ def test_a_missing_extra_names_the_command(monkeypatch, missing):
 
 
 @pytest.mark.parametrize("wrong", [{"answers": "xml"}, {"timeline": "x"}])
-def test_wrong_options(wrong):
+def test_invalid_options(wrong):
     with pytest.raises(ValueError, match="must be"):
         Sandbox(**wrong)
 
@@ -171,7 +171,7 @@ sandbox.stop()
 """
 
 
-def test_a_fresh_process_serves_soon():
+def test_fresh_process_starts_quickly():
     out = subprocess.run([sys.executable, "-W", "error", "-c", FRESH], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert out.stderr == ""
@@ -180,7 +180,7 @@ def test_a_fresh_process_serves_soon():
     assert first < 4
 
 
-def test_a_process_that_forgets_to_stop_it_ends():
+def test_process_exits_without_stop():
     code = "from valence_integrations.sandbox import Sandbox; Sandbox().start()"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert (out.returncode, out.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The vendor's own client, unchanged, against the sandbox."""
+"""Run the vendor's own client, unchanged, against the sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from valence_integrations.sandbox._acoustics import EMOTIONS
 
 @pytest.fixture(scope="module")
 def valenceai():
-    """Import the SDK, which takes over the root logger, and give the logger back."""
+    """Import the SDK, and restore the root logger, which the SDK reconfigures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     import valenceai
@@ -68,7 +68,7 @@ def test_asynch(client, sandbox, path, monkeypatch):
     assert sum(record.method == "PUT" for record in sandbox.requests) == 6
 
 
-def test_asynch_that_fails(valenceai, client, tmp_path):
+def test_failed_asynch_job(valenceai, client, tmp_path):
     path = tmp_path / "no.wav"
     path.write_bytes(b"no audio")
     request_id = client.asynch.upload(str(path))
@@ -76,12 +76,12 @@ def test_asynch_that_fails(valenceai, client, tmp_path):
         client.asynch.emotions(request_id, max_attempts=100, interval_seconds=0.05)
 
 
-def test_asynch_that_is_unknown(valenceai, client):
+def test_unknown_asynch_job(valenceai, client):
     with pytest.raises(valenceai.PredictionError, match="after retries"):
         client.asynch.emotions("unknown", max_attempts=1, interval_seconds=0)
 
 
-def test_upload_checks_the_policys_size(valenceai, path):
+def test_upload_checks_policy_size_limit(valenceai, path):
     with Sandbox(policy=Policy(max_audio_size_mb=0.1)) as sandbox:
         client = valenceai.ValenceClient(api_key=sandbox.api_key, base_url=sandbox.url, show_progress=False)
         with pytest.raises(valenceai.FileSizeLimitExceededError):
