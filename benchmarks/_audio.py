@@ -1,4 +1,4 @@
-"""Audio to send: each file is different, so that nothing is answered from another's answer."""
+"""Audio to send: all files differ, so that no answer can be reused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def make_wavs(folder: Path, count: int, seconds: float, rate: int, seed: int) -> list[str]:
-    """Write mono 16-bit WAV files of a hum in noise, of another pitch in each."""
+    """Write mono 16-bit WAV files of a noisy hum, each with a different pitch."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate

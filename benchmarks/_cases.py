@@ -1,7 +1,7 @@
-"""One row of the table, in a process of its own: imports and garbage of the others do not count.
+"""Measure one row of the table in a separate process, so that imports and garbage of other rows do not count.
 
-The caller is made ready and warmed up with a few clips of its own, then it waits for a line on stdin, then it is
-measured. It prints one line of JSON when it is ready, and one with the measurement.
+The process sets up the caller and warms it up with a few separate clips. It prints a line of JSON, waits for a line on
+stdin, runs the caller, and prints a line of JSON with the measurement.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-#: Takes paths, returns the emotion of each.
+#: A function from paths to the emotion of each.
 Caller = Callable[[Sequence[str]], list[Any]]
 
-#: Seconds between two polls of the SDK, by default.
+#: The SDK's default polling interval, in seconds.
 SDK_INTERVAL = 5.0
 
 
 def quickstart_multipart(spec: dict[str, Any]) -> Caller:
-    """Do what the vendor's quickstart does, for each file."""
+    """Send each file as the vendor's quickstart does."""
     import requests
 
     def one(file_path: str) -> Any:
@@ -42,7 +42,7 @@ def quickstart_multipart(spec: dict[str, Any]) -> Caller:
 
 
 def quickstart_json(spec: dict[str, Any]) -> Caller:
-    """Do what the vendor's quickstart does to send samples, for each file."""
+    """Send the samples of each file as JSON, as the vendor's quickstart does."""
     import librosa
     import requests
 
@@ -81,7 +81,7 @@ def sdk_long(spec: dict[str, Any]) -> Caller:
 
 
 def bare(spec: dict[str, Any]) -> Caller:
-    """Send the least that can be sent, with the standard library alone: what machine and sandbox allow at best."""
+    """Send minimal requests with the standard library only: the best that machine and sandbox allow."""
     address = urlsplit(spec["url"])
     free: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
     for _ in range(spec["in_flight"]):
@@ -140,7 +140,7 @@ def _engine(spec: dict[str, Any]) -> Any:
 
     limits = None
     if spec["limiter"]:
-        # The limiter at work, under limits that no row comes near.
+        # The limiter runs, with limits that no row reaches.
         limits = RateLimits(
             requests_per_second=1_000,
             requests_per_minute=60_000,

@@ -1,4 +1,4 @@
-"""Other processes that are spoken to line by line in JSON, the sandbox among them."""
+"""Child processes that exchange lines of text and JSON, such as the sandbox."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import IO, Any
 
 
 class Server:
-    """The sandbox in a process of its own, with the settings of `_server.py`."""
+    """The sandbox in a separate process, started by `_server.py`."""
 
     def __init__(self, **settings: Any) -> None:
         command = [sys.executable, str(Path(__file__).with_name("_server.py")), json.dumps(settings)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        hello = read(self._process)
-        self.url, self.api_key, self.tls_url = hello["url"], hello["api_key"], hello.get("tls_url")
+        started = read(self._process)
+        self.url, self.api_key, self.tls_url = started["url"], started["api_key"], started.get("tls_url")
 
-    def ask(self, what: str) -> dict[str, Any]:
+    def ask(self, command: str) -> dict[str, Any]:
         """Send ``reset`` or ``counters``."""
-        write(self._process, what)
+        write(self._process, command)
         return read(self._process)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own, over HTTP and TLS: one command a line on stdin, one line of JSON on stdout."""
+"""Run the sandbox over HTTP and TLS: read one command per line on stdin, print one line of JSON for each."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from valence_integrations.sandbox import Policy, Sandbox
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    policy, authority = given.pop("policy", None), given.pop("authority", None)
-    sandbox = Sandbox(**given, policy=Policy(**policy) if policy else None)
+    options = json.loads(sys.argv[1])
+    policy, authority = options.pop("policy", None), options.pop("authority", None)
+    sandbox = Sandbox(**options, policy=Policy(**policy) if policy else None)
     with sandbox:
-        hello = {"url": sandbox.url, "api_key": sandbox.api_key}
+        started = {"url": sandbox.url, "api_key": sandbox.api_key}
         if authority is not None:
             from _tls import serve_tls
 
-            hello["tls_url"] = f"https://127.0.0.1:{serve_tls(urlsplit(sandbox.url).port or 0, Path(authority))}"
-        say(hello)
+            started["tls_url"] = f"https://127.0.0.1:{serve_tls(urlsplit(sandbox.url).port or 0, Path(authority))}"
+        send(started)
         for line in sys.stdin:
             if line.strip() == "reset":
                 sandbox.reset()
                 since = time.process_time()
-                say({})
+                send({})
             else:
-                # Connections that were used, not those that were opened: the warm-up may have opened them.
+                # Count the connections used, not those opened: the warm-up may have opened them.
                 ports = {record.remote_port for record in sandbox.requests}
                 calls = sorted(record.time for record in sandbox.requests if record.sha256)
-                say(
+                send(
                     {
                         "calls": sandbox.answered,
                         "uploads": sandbox.uploads,
@@ -46,7 +46,7 @@ def main() -> None:
                 )
 
 
-def say(content: dict[str, object]) -> None:
+def send(content: dict[str, object]) -> None:
     print(json.dumps(content), flush=True)
 
 

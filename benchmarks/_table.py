@@ -1,4 +1,4 @@
-"""The rows as text, and the figures to reach."""
+"""The printed table and the targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAME = 52
 
 @dataclass(frozen=True)
 class Row:
-    """One measured caller. `bound` is clips a second; None where there is none."""
+    """One measured caller. `bound` is in clips per second, or None."""
 
     section: str
     name: str
@@ -31,17 +31,17 @@ class Row:
 
     @property
     def rate(self) -> float:
-        """Clips a second."""
+        """Clips per second."""
         return self.clips / self.seconds
 
     @property
     def share(self) -> float | None:
-        """Share of the bound."""
+        """Rate as a share of the bound."""
         return None if self.bound is None else self.rate / self.bound
 
     @property
     def cpu_ms(self) -> float:
-        """Milliseconds of CPU for a clip."""
+        """Milliseconds of CPU time per clip."""
         return 1000 * self.cpu_seconds / self.clips
 
     def line(self) -> str:
@@ -61,7 +61,7 @@ class Row:
 
 def header() -> str:
     above = ("", "", "", "share", "CPU ms", "bytes", "", "speed", "CPU")
-    below = ("clips", "seconds", "clips/s", "of bound", "a clip", "/ WAV", "conns", "/ SDK", "/ SDK")
+    below = ("clips", "seconds", "clips/s", "of bound", "per clip", "/ WAV", "conns", "/ SDK", "/ SDK")
     ruler = "-" * (_NAME + sum(_WIDTHS) + len(_WIDTHS))
     return f"{_line('', above)}\n{_line('caller', below)}\n{ruler}"
 
@@ -76,7 +76,7 @@ def _or_dash(value: float | None, form: str, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to reach, and what was measured."""
+    """A target and the measured value."""
 
     text: str
     wanted: str
@@ -88,16 +88,16 @@ class Figure:
 
 
 def figures(rows: list[Row]) -> list[Figure]:
-    """Compare with what issue 3 asks for."""
-    found = []
+    """Compare the rows with the targets of issue 3."""
+    results = []
 
     def at_least(text: str, wanted: float, measured: float | None, form: str = ".2f") -> None:
         if measured is not None:
-            found.append(Figure(text, f">= {wanted:{form}}", f"{measured:{form}}", measured >= wanted))
+            results.append(Figure(text, f">= {wanted:{form}}", f"{measured:{form}}", measured >= wanted))
 
     def at_most(text: str, wanted: float, measured: float | None, form: str = ".2f") -> None:
         if measured is not None:
-            found.append(Figure(text, f"<= {wanted:{form}}", f"{measured:{form}}", measured <= wanted))
+            results.append(Figure(text, f"<= {wanted:{form}}", f"{measured:{form}}", measured <= wanted))
 
     ours = [row for row in rows if row.name.startswith("ours, predict_many") and row.section == "fresh"]
     by_in_flight: dict[int, list[Row]] = {}
@@ -109,28 +109,28 @@ def figures(rows: list[Row]) -> list[Figure]:
         best = next((row for row in rows if row.caller == "bare" and row.in_flight == in_flight), None)
         if best is not None:
             at_least(at + "speed / http.client alone", 0.97, min(row.rate for row in same) / best.rate, ".3f")
-        at_least(at + "speed / SDK in as many threads, 1 % off", 0.99, _least(row.speed_by_sdk for row in same), ".3f")
+        at_least(at + "speed / SDK in as many threads", 0.99, _least(row.speed_by_sdk for row in same), ".3f")
         if in_flight == 5 and loop is not None:
             at_least(at + "speed / SDK loop", 4.7, min(row.rate for row in same) / loop.rate)
-        at_most(at + "CPU a clip / SDK", 1.1, _most(row.cpu_by_sdk for row in same))
-        at_most(at + "bytes a clip / WAV", 1.01, max(row.bytes_per_wav for row in same), ".4f")
+        at_most(at + "CPU per clip / SDK", 1.1, _most(row.cpu_by_sdk for row in same))
+        at_most(at + "bytes per clip / WAV", 1.01, max(row.bytes_per_wav for row in same), ".4f")
     for row in rows:
         if row.section == "tls" and row.caller == "predict_many":
             limiter = ", limiter on" if "limiter" in row.name else ""
             at_most(
-                f"predict_many, {row.in_flight} in flight, TLS{limiter}: CPU a clip / SDK",
+                f"predict_many, {row.in_flight} in flight, TLS{limiter}: CPU per clip / SDK",
                 0.6,
                 row.cpu_by_sdk,
             )
     cached = [row for row in rows if row.section == "cached"]
     for row in cached:
         if row.name.startswith("ours, predict_many"):
-            at_least(f"predict_many, {row.in_flight} in flight, cached: clips a second", 1500, row.rate, ".0f")
+            at_least(f"predict_many, {row.in_flight} in flight, cached: clips per second", 1500, row.rate, ".0f")
     at_most("all cached rows: calls", 0, sum(row.calls for row in cached) if cached else None, ".0f")
     long_ours = next((row for row in rows if row.section == "long" and row.name.startswith("ours")), None)
     if long_ours is not None and long_ours.speed_by_sdk is not None:
-        at_least("long files: makespan of the SDK one after the other / ours", 1.0, long_ours.speed_by_sdk, ".1f")
-    return found
+        at_least("long files: makespan of the sequential SDK / ours", 1.0, long_ours.speed_by_sdk, ".1f")
+    return results
 
 
 def _least(values: Iterable[float | None]) -> float | None:

@@ -1,4 +1,4 @@
-"""TLS in front of the sandbox, as the service itself is reached."""
+"""A TLS proxy in front of the sandbox: the real service uses TLS, too."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import trustme
 
 
 def serve_tls(port: int, authority: Path) -> int:
-    """Pass on what comes over TLS to a local port, from a thread; return the port to call.
+    """Forward TLS connections to a local port, from a thread; return the port to connect to.
 
     Parameters
     ----------
     port : int
-        Where plain HTTP is served.
+        Port of the plain HTTP server.
     authority : Path
-        The file to write the certificate to that callers have to trust.
+        File to write the CA certificate to. Callers must trust it.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     issuer = trustme.CA()
@@ -27,19 +27,19 @@ def serve_tls(port: int, authority: Path) -> int:
     opened: list[int] = []
     ready = threading.Event()
 
-    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(2**18):
             writer.write(data)
             await writer.drain()
         writer.close()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-        there, back = passed_on(reader, inner_writer), passed_on(inner_reader, writer)
-        await asyncio.gather(there, back, return_exceptions=True)
+        upstream, downstream = forward(reader, inner_writer), forward(inner_reader, writer)
+        await asyncio.gather(upstream, downstream, return_exceptions=True)
 
     async def serve() -> None:
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        server = await asyncio.start_server(handle_connection, "127.0.0.1", 0, ssl=context)
         opened.append(server.sockets[0].getsockname()[1])
         ready.set()
         await server.serve_forever()

@@ -1,10 +1,10 @@
-"""What a clip costs, and how near to the possible it is: every caller against the sandbox, in one run.
+"""Measure the speed and cost per clip of every caller against the sandbox, in one run.
 
     make bench                                     (five minutes)
     python benchmarks/bench.py --quick             (under one minute; noisier)
     python benchmarks/bench.py --json figures.json
 
-See README.md beside this file for what is measured, and how.
+README.md in this directory explains the method.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ LATENCY = 0.2
 CLIP_SECONDS, CLIP_RATE = 6.0, 16_000
 LONG_SECONDS, LONG_RATE = 60.0, 8_000
 
-#: All times of the AsynchAPI are a tenth of the vendor's: 10 s until an upload is looked at, 3 s for a minute of audio,
-#: 5 s between two polls of the SDK. Our polling is left as it is, which is to our disadvantage.
+#: The times of the AsynchAPI are a tenth of the vendor's: 10 s until an upload is picked up, 3 s for a minute of audio,
+#: 5 s between two polls of the SDK. This library's polling is not scaled, to its disadvantage.
 SCALE = 0.1
 PICKUP, PER_MINUTE = 10.0 * SCALE, 3.0 * SCALE
 
 _CHILD_SECONDS = 180
 
-#: Who has signed the certificate of the TLS server.
+#: The CA certificate of the TLS server.
 _AUTHORITY = "authority.pem"
 
-BARE = "http.client and nothing else: what is possible"
+BARE = "http.client only: the best possible"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: who calls, how many at once, with how many clips."""
+    """One row: the caller, its concurrency and the number of clips."""
 
     section: str
     name: str
@@ -57,16 +57,16 @@ class Case:
     clips: int
     limiter: bool = False
     tls: bool = False
-    #: Cases with the same cache share what it holds; without a name, each has an empty one.
+    #: Cases with the same cache name share a cache; without a name, each starts with an empty one.
     cache: str = ""
-    #: How often the clips are sent within one measurement, and how often the row is measured: the median is shown.
+    #: How often one measurement sends the clips, and how often the row is measured; the table shows the median.
     rounds: int = 1
     repeats: int = 1
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """Numbers of clips, files, rounds and repeats in a run."""
 
     loop: int
     loop_json: int
@@ -81,14 +81,14 @@ QUICK = Size(loop=10, loop_json=2, many={5: 50, 16: 160}, files=3, rounds=2, rep
 
 
 def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
-    """Groups of rows, under a headline each. The SDK is first, as the others are compared with it."""
+    """Return groups of rows with their headings. The SDK comes first: it is the baseline of its group."""
     ones = [
         Case("fresh", "SDK, loop", "sdk", 1, size.loop),
         Case("fresh", "quickstart loop, multipart", "quickstart_multipart", 1, size.loop),
         Case("fresh", "quickstart loop, JSON", "quickstart_json", 1, size.loop_json),
         Case("fresh", "ours, dataset.map row by row", "map_rows", 1, size.loop),
     ]
-    groups = [("fresh, one in flight", ones)]
+    groups = [("uncached, 1 in flight", ones)]
     for n, clips in size.many.items():
         repeats = size.repeats.get(n, 1)
         rows = [
@@ -101,13 +101,13 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
         ]
         if quick:
             rows = [row for row in rows if row.caller in ("sdk", "bare", "predict_many")]
-        groups.append((f"fresh, {n} in flight", rows))
+        groups.append((f"uncached, {n} in flight", rows))
         over_tls = [
             Case("tls", f"SDK, {n} threads", "sdk", n, clips, tls=True, repeats=repeats),
             Case("tls", "ours, predict_many", "predict_many", n, clips, tls=True, repeats=repeats),
             Case("tls", "ours, predict_many, limiter on", "predict_many", n, clips, True, tls=True, repeats=repeats),
         ]
-        groups.append((f"fresh, {n} in flight, over TLS as the service is reached", over_tls))
+        groups.append((f"uncached, {n} in flight, over TLS", over_tls))
     for n, clips in size.many.items():
         rows = [
             Case("cached", "ours, predict_many", "predict_many", n, clips),
@@ -120,13 +120,13 @@ def cases(size: Size, *, quick: bool) -> list[tuple[str, list[Case]]]:
             rows = [row for row in rows if row.caller == "predict_many" or (n == 16 and row.caller == "map_batched")]
         groups.append((f"cached, concurrency {n}", rows))
     files = [
-        Case("long", "SDK, one after the other", "sdk_long", 1, size.files),
+        Case("long", "SDK, sequential", "sdk_long", 1, size.files),
         Case("long", "SDK, 5 threads", "sdk_long", 5, size.files),
         Case("long", "ours, predict_many", "predict_many", 5, size.files),
     ]
     if quick:
         del files[1]
-    groups.append((f"long files of {LONG_SECONDS:g} s, AsynchAPI, times of the vendor x {SCALE:g}", files))
+    groups.append((f"long files of {LONG_SECONDS:g} s, AsynchAPI, vendor's times x {SCALE:g}", files))
     return groups
 
 
@@ -154,12 +154,12 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_OFFLINE": "1",
     }
-    with (folder / "stderr").open("w+") as complaints:
+    with (folder / "stderr").open("w+") as stderr:
         child = subprocess.Popen(
             [sys.executable, str(HERE / "_cases.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr,
             env=environment,
             text=True,
         )
@@ -172,8 +172,8 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
             counters = server.ask("counters")
             child.wait(_CHILD_SECONDS)
         except (EOFError, BrokenPipeError, subprocess.TimeoutExpired):
-            complaints.seek(0)
-            raise RuntimeError(f"{case.name}: {complaints.read()[-2000:]}") from None
+            stderr.seek(0)
+            raise RuntimeError(f"{case.name}: {stderr.read()[-2000:]}") from None
         finally:
             child.kill()
             child.wait()
@@ -212,7 +212,7 @@ def _row(case: Case, measured: dict[str, Any], counters: dict[str, Any], wav_byt
 
 
 def run(size: Size, folder: Path, *, quick: bool) -> tuple[list[Row], list[str]]:
-    """Measure and print all rows; return them, and what failed."""
+    """Measure and print all rows; return them and the failures."""
     audio = {
         "clips": make_wavs(folder / "clips", max(size.many.values()), CLIP_SECONDS, CLIP_RATE, seed=1),
         "warm clips": make_wavs(folder / "warm", 2 * max(size.many), CLIP_SECONDS, CLIP_RATE, seed=2),
@@ -226,11 +226,11 @@ def run(size: Size, folder: Path, *, quick: bool) -> tuple[list[Row], list[str]]
     )
     try:
         print(header(), flush=True)
-        for headline, group in cases(size, quick=quick):
-            print(headline, flush=True)
+        for heading, group in cases(size, quick=quick):
+            print(heading, flush=True)
             sdk: Row | None = None
-            for case, again in _repeated(group, server, audio, folder, failures):
-                row = _median(again)
+            for case, repeats in _repeated(group, server, audio, folder, failures):
+                row = _median(repeats)
                 if case.section != "cached" and case.caller.startswith("sdk"):
                     sdk = sdk or row
                 if sdk is not None:
@@ -245,13 +245,13 @@ def run(size: Size, folder: Path, *, quick: bool) -> tuple[list[Row], list[str]]
 def _repeated(
     group: list[Case], server: Server, audio: dict[str, list[str]], folder: Path, failures: list[str]
 ) -> Iterator[tuple[Case, list[Row]]]:
-    """Measure the rows of a group in turn: repeated ones are repeated together, so that a slow moment hits them all."""
-    often = [case for case in group if case.repeats > 1]
+    """Measure the rows of a group. Repeats are interleaved, so that a slow moment affects all rows."""
+    repeated = [case for case in group if case.repeats > 1]
     measured: dict[Case, list[Row]] = {case: [] for case in group}
-    for turn in range(max((case.repeats for case in often), default=0)):
-        for case in often:
+    for turn in range(max((case.repeats for case in repeated), default=0)):
+        for case in repeated:
             if turn < case.repeats:
-                # What the first leaves in a cache is for the cached rows; the others begin with an empty one.
+                # The first turn fills the cache for the cached rows; the others start with an empty one.
                 _try(case if turn == 0 else replace(case, cache=""), measured[case], server, audio, folder, failures)
     for case in group:
         if case.repeats == 1:
@@ -281,23 +281,23 @@ def _median(rows: list[Row]) -> Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer clips and rows: under a minute, and noisier")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--quick", action="store_true", help="fewer clips and rows: under a minute, but noisier")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     began = time.monotonic()
     print(
-        f"Clips of {CLIP_SECONDS:g} s at {CLIP_RATE} Hz, all different; a service that answers in {LATENCY:g} s, and "
-        f"sets no rate limit;\nPython {platform.python_version()}, {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f} before.\n"
+        f"Clips of {CLIP_SECONDS:g} s at {CLIP_RATE} Hz, all different; service latency {LATENCY:g} s, "
+        f"no rate limit;\nPython {platform.python_version()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f} at the start.\n"
     )
     with tempfile.TemporaryDirectory(prefix="valence-bench-") as folder:
         rows, failures = run(size, Path(folder), quick=options.quick)
     reached = figures(rows)
-    print("\nFigures to reach")
+    print("\nTargets")
     print("\n".join(figure.line() for figure in reached))
-    print("\nThe bound is concurrency / latency, as if the machine took no time; for long files, all at once.")
-    print(f"This took {time.monotonic() - began:.0f} s.")
+    print("\nThe bound is concurrency / latency, without processing time; for long files, all are processed at once.")
+    print(f"Total time: {time.monotonic() - began:.0f} s.")
     for failure in failures:
         print(f"\n{failure}", file=sys.stderr)
     if options.json is not None:

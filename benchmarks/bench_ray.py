@@ -1,11 +1,10 @@
-"""Ray Data on this machine: how near to the bound a cluster of workers comes, beside the vendor's SDK in the same run.
+"""Measure Ray Data on this machine: the speed of this library and of the vendor's SDK, relative to the bound.
 
-    make bench-ray                          (some five minutes)
-    python benchmarks/bench_ray.py --short  (some two minutes; noisier)
+    make bench-ray                          (about five minutes)
+    python benchmarks/bench_ray.py --short  (about two minutes; noisier)
 
-The bound is min(calls under way at once / latency, calls a second), for all workers together. Clips a second are by the
-server's clock, answered ones only, from the first call to the last answer: workers that start while others call are
-in them.
+The bound is min(concurrent calls / latency, calls per second), for all workers together. Clips per second count
+answered clips by the server's clock, from the first call to the last answer, while some workers may still be starting.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WORKERS, CONCURRENCY = 4, 16
 CLIP_SECONDS, CLIP_RATE = 5.0, 8_000
 BATCH = 64
 
-#: A limit above what the concurrency allows, and one below.
+#: Calls per second: a limit above what the concurrency allows, and one below.
 FAST, SLOW = 900, 40
 
 #: The share of the bound to reach.
@@ -37,7 +36,7 @@ SHARE = 0.9
 
 
 class SdkActor:
-    """What somebody with the vendor's SDK would write."""
+    """What a user of the vendor's SDK would write."""
 
     def __init__(self, url: str, threads: int) -> None:
         from valenceai import ValenceClient
@@ -57,7 +56,7 @@ class SdkActor:
 
 
 def measure(name: str, per_second: int, paths: list[str], caller: Any) -> bool:
-    """Run one caller in a service of its own; print its row, and return whether it is good enough."""
+    """Run one caller against a new sandbox; print its row, and return whether it reaches the target."""
     import ray
 
     server = Server(latency=LATENCY, policy={"requests_per_second": per_second, "max_concurrent_requests": CONCURRENCY})
@@ -67,15 +66,15 @@ def measure(name: str, per_second: int, paths: list[str], caller: Any) -> bool:
             [{"audio": path} for path in paths], override_num_blocks=max(len(paths) // BATCH, WORKERS)
         )
         emotions = [row["emotion"] for row in caller(ds, server.url).select_columns(["emotion"]).take_all()]
-        seen = server.ask("counters")
+        counters = server.ask("counters")
     finally:
         server.stop()
     bound = min(CONCURRENCY / LATENCY, per_second)
-    rate = seen["calls"] / (seen["span_seconds"] + LATENCY)
+    rate = counters["calls"] / (counters["span_seconds"] + LATENCY)
     failed = emotions.count(None)
-    columns = f"{len(paths):6}{failed:7}{seen['refused']:6}{seen['max_in_flight']:10}"
+    columns = f"{len(paths):6}{failed:7}{counters['refused']:6}{counters['max_in_flight']:10}"
     print(f"{name:58}{columns}{rate:9.1f}{bound:7.0f}{rate / bound:8.1%}", flush=True)
-    return not failed and not seen["refused"] and rate / bound >= SHARE
+    return not failed and not counters["refused"] and rate / bound >= SHARE
 
 
 def main() -> int:
@@ -111,22 +110,22 @@ def main() -> int:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         paths = make_wavs(Path(folder) / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=7)
         machine = f"{os.cpu_count()} cores, Ray {ray.__version__}"
-        print(f"{WORKERS} workers, {CONCURRENCY} calls at once in the cluster, answers after {LATENCY} s, {machine}")
-        columns = f"{'clips':>6}{'failed':>7}{'429s':>6}{'at once':>10}"
+        print(f"{WORKERS} workers, {CONCURRENCY} concurrent calls in the cluster, latency {LATENCY} s, {machine}")
+        columns = f"{'clips':>6}{'failed':>7}{'429s':>6}{'in flight':>10}"
         print(f"{'':58}{columns}{'clips/s':>9}{'bound':>7}{'share':>8}", flush=True)
         try:
-            measure("map_batches, the vendor's SDK in a loop", FAST, paths[:400], sdk(1))
+            measure("map_batches, vendor's SDK in a loop", FAST, paths[:400], sdk(1))
             measure(
-                f"map_batches, the vendor's SDK in {CONCURRENCY // WORKERS} threads a worker",
+                f"map_batches, vendor's SDK in {CONCURRENCY // WORKERS} threads per worker",
                 FAST,
                 paths,
                 sdk(CONCURRENCY // WORKERS),
             )
-            measure(f"the same, where {SLOW} calls a second are allowed", SLOW, paths, sdk(CONCURRENCY // WORKERS))
+            measure(f"the same, limit {SLOW} calls/s", SLOW, paths, sdk(CONCURRENCY // WORKERS))
             good = [
                 measure("annotate_ray_dataset", FAST, paths, ours()),
                 measure('annotate_ray_dataset(cache="shared")', FAST, paths, ours(cache="shared")),
-                measure(f"annotate_ray_dataset, where {SLOW} a second are allowed", SLOW, paths, ours()),
+                measure(f"annotate_ray_dataset, limit {SLOW} calls/s", SLOW, paths, ours()),
             ]
         finally:
             ray.shutdown()

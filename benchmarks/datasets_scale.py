@@ -1,10 +1,10 @@
-"""What `map` costs on large datasets beyond what `datasets` and HTTP cost, whether memory stays flat, and its speed.
+"""Measure `map` on large datasets: overhead beyond `datasets` and HTTP, memory growth, and speed.
 
-    python benchmarks/datasets_scale.py                     (some six minutes)
-    python benchmarks/datasets_scale.py --quick             (under one; a tenth of the rows)
+    python benchmarks/datasets_scale.py                     (about six minutes)
+    python benchmarks/datasets_scale.py --quick             (under one minute; a tenth of the rows)
     python benchmarks/datasets_scale.py --json figures.json
 
-See README.md beside this file for what is measured, and how.
+README.md in this directory explains the method.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-#: Small clips: of one second, lengthened to the service's least before they are sent.
+#: Short clips of one second, padded to the service's minimum before they are sent.
 RATE, SECONDS, SENT_SECONDS = 8_000, 1.0, 5.0
 IN_FLIGHT = 16
 LATENCY = 0.2
@@ -45,21 +45,21 @@ def wav(pcm: Any) -> bytes:
 
 
 def clips(rows: int, seed: int = 0) -> Iterator[bytes]:
-    """WAV files of noise, all different."""
+    """Generate WAV files of noise, all different."""
     rng = np.random.default_rng(seed)
     for _ in range(rows):
         yield wav(rng.integers(-3000, 3000, int(RATE * SECONDS), dtype=np.int16))
 
 
 def anonymous_mb() -> float:
-    """Memory of this process that no file is behind: pages of a dataset on disk do not count."""
+    """Return the anonymous memory of this process in MB: pages of a dataset on disk do not count."""
     status = Path("/proc/self/status").read_text()
     return int(re.findall(r"RssAnon:\s+(\d+) kB", status)[0]) / 1024
 
 
 @contextmanager
 def memory() -> Iterator[list[float]]:
-    """Sample the memory while something is done."""
+    """Sample the memory while the block runs."""
     samples = [anonymous_mb()]
     done = threading.Event()
 
@@ -76,24 +76,24 @@ def memory() -> Iterator[list[float]]:
         thread.join()
 
 
-# What is measured, each in a process of its own
+# Measurements, each in a separate process
 
 
 def dataset(spec: dict[str, Any]) -> Any:
     from datasets import Audio, Dataset, load_dataset
 
     if spec["kind"] == "parquet":
-        found = load_dataset("parquet", data_files=spec["path"], split="train", cache_dir=spec["folder"])
+        result = load_dataset("parquet", data_files=spec["path"], split="train", cache_dir=spec["folder"])
     else:
-        found = Dataset.from_dict({"audio": [{"bytes": clip, "path": None} for clip in clips(spec["rows"])]})
-    return found.cast_column("audio", Audio(decode=False))
+        result = Dataset.from_dict({"audio": [{"bytes": clip, "path": None} for clip in clips(spec["rows"])]})
+    return result.cast_column("audio", Audio(decode=False))
 
 
 def bare_map(spec: dict[str, Any]) -> Callable[[], int]:
     rows = dataset(spec)
 
     def constant(batch: Any) -> dict[str, list[Any]]:
-        """As many columns of the same types, without asking anybody."""
+        """Return as many columns of the same types, without a request."""
         scores = dict.fromkeys(("angry", "happy", "neutral", "sad"), 0.25)
         part = {"start": 0.0, "end": 1.0, "emotion": "sad", "confidence": 0.25}
         row = {"": "sad", "_confidence": 0.25, "_scores": scores, "_timeline": [part], "_source": "x", "_error": "x"}
@@ -124,7 +124,7 @@ def predict_many(spec: dict[str, Any]) -> Callable[[], int]:
 
 
 def bare_http(spec: dict[str, Any]) -> Callable[[], int]:
-    """Send as many files of that size, with the standard library alone."""
+    """Send as many files of the same size with the standard library only."""
     address = urlsplit(spec["url"])
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     body += wav(np.zeros(int(RATE * SENT_SECONDS), dtype=np.int16)) + b"\r\n--x--\r\n"
@@ -137,11 +137,11 @@ def bare_http(spec: dict[str, Any]) -> Callable[[], int]:
         local.connection.request("POST", "/emotionprediction", body, headers)
         return "main_emotion" in json.loads(local.connection.getresponse().read())
 
-    def all_of_them() -> int:
+    def send_all() -> int:
         with ThreadPoolExecutor(spec["in_flight"]) as pool:
             return sum(pool.map(one, range(spec["rows"])))
 
-    return all_of_them
+    return send_all
 
 
 def child(spec: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def child(spec: dict[str, Any]) -> None:
     print(json.dumps({"seconds": wall, "cpu_seconds": cpu, "memory": quarters, "peak": max(samples)}))
 
 
-# The parent
+# Parent process
 
 
 def measure(**spec: Any) -> dict[str, Any]:
@@ -174,22 +174,22 @@ def measure(**spec: Any) -> dict[str, Any]:
     return {**json.loads(done.stdout), **{name: spec[name] for name in ("what", "kind", "rows", "in_flight")}}
 
 
-def grown(found: dict[str, Any]) -> float:
-    return float(found["memory"][4] - found["memory"][1])
+def memory_growth(result: dict[str, Any]) -> float:
+    return float(result["memory"][4] - result["memory"][1])
 
 
-def tell(found: dict[str, Any], name: str) -> None:
-    rows = found["rows"]
-    quarters = " ".join(f"{value:7.0f}" for value in found["memory"])
+def print_row(result: dict[str, Any], name: str) -> None:
+    rows = result["rows"]
+    quarters = " ".join(f"{value:7.0f}" for value in result["memory"])
     print(
-        f"{name:<34}{rows:>7,}{found['seconds']:>9.1f}{rows / found['seconds']:>9.0f}"
-        f"{1000 * found['cpu_seconds'] / rows:>10.2f}   {quarters}",
+        f"{name:<34}{rows:>7,}{result['seconds']:>9.1f}{rows / result['seconds']:>9.0f}"
+        f"{1000 * result['cpu_seconds'] / rows:>10.2f}   {quarters}",
         flush=True,
     )
 
 
 def scale(rows: int, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Overhead and memory: no latency, no cache, every row a call."""
+    """Measure overhead and memory: no latency, no cache, one call per row."""
     import datasets
 
     from valence_integrations.sandbox import Sandbox
@@ -203,27 +203,27 @@ def scale(rows: int, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     with Sandbox() as sandbox:
         same = {"rows": rows, "in_flight": IN_FLIGHT, "url": sandbox.url, "api_key": sandbox.api_key, "path": path}
         sent = measure(what="http", kind="", folder=folder / "http", **same)
-        tell(sent, f"http.client, {IN_FLIGHT} in flight")
+        print_row(sent, f"http.client, {IN_FLIGHT} in flight")
         measured.append(sent)
         for kind in ("memory", "parquet"):
             bare, ours = (
                 measure(what=what, kind=kind, folder=folder / kind / what, **same) for what in ("bare", "annotated")
             )
-            tell(bare, f"{kind}: map of a constant")
-            tell(ours, f"{kind}: map(valence_annotate)")
+            print_row(bare, f"{kind}: map of a constant")
+            print_row(ours, f"{kind}: map(valence_annotate)")
             measured += [bare, ours]
             cpu, wall = (
                 1000 * (ours[clock] - bare[clock] - sent[clock]) / rows for clock in ("cpu_seconds", "seconds")
             )
             figures.append(
-                f"{kind}: {cpu:.2f} ms of CPU a row beyond both, {wall:.2f} ms of time; memory from a quarter of the "
-                f"rows to all: {grown(ours):+.0f} MB (of a constant: {grown(bare):+.0f})"
+                f"{kind}: {cpu:.2f} ms CPU and {wall:.2f} ms wall time overhead per row; memory growth after the "
+                f"first quarter: {memory_growth(ours):+.0f} MB (map of a constant: {memory_growth(bare):+.0f})"
             )
     return measured, figures
 
 
 def speed(sizes: dict[int, int], folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Share of what the latency allows, with the batch_size that `map` takes by itself."""
+    """Measure the share of the bound, with the default batch_size of `map`."""
     from valence_integrations.sandbox import Sandbox
 
     measured, figures = [], []
@@ -231,7 +231,7 @@ def speed(sizes: dict[int, int], folder: Path) -> tuple[list[dict[str, Any]], li
         for in_flight, rows in sizes.items():
             shares = {}
             for what, name in (("predict_many", "predict_many"), ("annotated", "map(valence_annotate)")):
-                found = measure(
+                result = measure(
                     what=what,
                     kind="memory",
                     rows=rows,
@@ -240,9 +240,9 @@ def speed(sizes: dict[int, int], folder: Path) -> tuple[list[dict[str, Any]], li
                     api_key=sandbox.api_key,
                     folder=folder / f"{what}-{in_flight}",
                 )
-                tell(found, f"{in_flight} in flight: {name}")
-                shares[what] = rows / found["seconds"] / (in_flight / LATENCY)
-                measured.append({**found, "share": shares[what]})
+                print_row(result, f"{in_flight} in flight: {name}")
+                shares[what] = rows / result["seconds"] / (in_flight / LATENCY)
+                measured.append({**result, "share": shares[what]})
             figures.append(
                 f"latency {LATENCY:g} s, {in_flight} in flight: map reaches {shares['annotated']:.3f} of the bound "
                 f"(>= {WANTED_SHARE}: {'reached' if shares['annotated'] >= WANTED_SHARE else 'MISSED'}), "
@@ -254,7 +254,7 @@ def speed(sizes: dict[int, int], folder: Path) -> tuple[list[dict[str, Any]], li
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -264,9 +264,9 @@ def main() -> None:
     sizes = {16: 400} if options.quick else {5: 1_000, 16: 2_000}
     print(
         f"Clips of {SECONDS:g} s at {RATE} Hz, all different, sent as {SENT_SECONDS:g} s; no cache, no rate limit; "
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before.\n"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start.\n"
     )
-    print(f"{'':<34}{'rows':>7}{'seconds':>9}{'rows/s':>9}{'CPU ms':>10}   memory in MB: begin, 1/4, 1/2, 3/4, end")
+    print(f"{'':<34}{'rows':>7}{'seconds':>9}{'rows/s':>9}{'CPU ms':>10}   memory in MB: start, 1/4, 1/2, 3/4, end")
     with tempfile.TemporaryDirectory(prefix="valence-bench-") as folder:
         measured, figures = scale(rows, Path(folder))
         more, shares = speed(sizes, Path(folder))

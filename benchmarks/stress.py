@@ -1,10 +1,10 @@
-"""Jobs under bad conditions: faults, kill -9, four processes at once, very many items.
+"""Stress tests: faults, kill -9, four processes at once, many items.
 
-    make stress                          (some ten minutes)
+    make stress                          (about ten minutes)
     python benchmarks/stress.py --short  (under two minutes; what CI runs)
 
-Each figure is compared with what it has to be, and the exit code is 1 if one is missed. What is counted is counted by
-the sandbox, which runs in this process; jobs that are killed, or run side by side, are processes of their own.
+Each figure is compared with its target, and the exit code is 1 if one is missed. The sandbox runs in this process and
+counts the calls. Jobs that are killed or run in parallel are separate processes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from valence_integrations.sandbox import Faults, Policy, Sandbox
 CLIP_SECONDS, CLIP_RATE = 5.0, 8_000
 PROCESSES = 4
 SECOND_LIMIT = 10
-#: Seconds of a window of one second, as the limiter lengthens it so that hardly a call sees a 429.
-LENGTHENED = 1.05
+#: Seconds that the limiter uses for a window of one second: the margin avoids 429s.
+WINDOW_SECONDS = 1.05
 KIB_PER_MIB = 1024
 
-#: What a job is: a folder, where to send it, how many calls at once, and every so many-th file from one on.
+#: Annotate every `step`-th file of a folder, from the file number `first` on.
 JOB = """
 import sys
 from pathlib import Path
@@ -58,25 +58,25 @@ def engine_for(sandbox: Sandbox, **settings: Any) -> Engine:
 
 
 def faults(folder: Path, count: int) -> Iterator[Figure]:
-    """One job over a bad network: every row right, and few attempts."""
+    """One job over a faulty network: every row is correct, with few attempts."""
     paths = make_wavs(folder / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=1)
     with Sandbox() as sandbox, engine_for(sandbox, cache=folder / "good", concurrency=16) as engine:
-        right = [prediction.scores for prediction in engine.predict_many(paths)]
+        expected = [prediction.scores for prediction in engine.predict_many(paths)]
     bad = Faults(server_error=0.05, drop=0.02, truncate=0.01, hang=0.003)
     with (
         Sandbox(faults=bad) as sandbox,
         engine_for(sandbox, cache=folder / "bad", concurrency=16, timeout=(5, 2)) as engine,
     ):
-        got = [prediction.scores for prediction in engine.predict_many(paths)]
+        actual = [prediction.scores for prediction in engine.predict_many(paths)]
         attempts = sandbox.calls / count
-    wrong = sum(one != other for one, other in zip(got, right, strict=True))
+    wrong = sum(one != other for one, other in zip(actual, expected, strict=True))
     text = f"{count} clips, 5 % 5xx, 2 % dropped, 1 % truncated, 0.3 % endless"
     yield at_most(f"{text}: wrong rows", wrong, 0)
     yield at_most(f"{text}: attempts / clips", attempts, 1.15)
 
 
 def kills(folder: Path, count: int, times: int) -> Iterator[Figure]:
-    """A job that is killed again and again: what is paid twice was under way at a kill."""
+    """A job that is killed repeatedly: only calls in flight at a kill are paid twice."""
     make_wavs(folder / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=2)
     draw = random.Random(0)
     concurrency = 5
@@ -93,12 +93,12 @@ def kills(folder: Path, count: int, times: int) -> Iterator[Figure]:
         paid = [record.sha256 for record in sandbox.requests if record.sha256 and record.status == 200]
     yield at_least(f"{count} clips, {times} x kill -9: clips answered", len(set(paid)), count)
     yield at_most(
-        f"{count} clips, {times} x kill -9: answers paid again", len(paid) - len(set(paid)), times * concurrency
+        f"{count} clips, {times} x kill -9: answers paid twice", len(paid) - len(set(paid)), times * concurrency
     )
 
 
 def processes(folder: Path, count: int) -> Iterator[Figure]:
-    """Four jobs at once on one key: the limit holds for all of them together, and is used."""
+    """Four parallel jobs with one key: together they stay within the limit, and use it."""
     make_wavs(folder / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=3)
     policy = Policy(requests_per_second=SECOND_LIMIT, max_concurrent_requests=5)
     with Sandbox(policy=policy) as sandbox:
@@ -108,29 +108,29 @@ def processes(folder: Path, count: int) -> Iterator[Figure]:
         calls = [record for record in sandbox.requests if record.method == "POST"]
     text = f"{PROCESSES} processes, one key, {SECOND_LIMIT} a second"
     admitted = [record.time for record in calls if record.status != 429]
-    best = LENGTHENED * (count // SECOND_LIMIT - 1)
-    yield at_most(f"{text}: most calls in any second", most_within(admitted, 1.0), SECOND_LIMIT)
+    best = WINDOW_SECONDS * (count // SECOND_LIMIT - 1)
+    yield at_most(f"{text}: maximum calls in any second", most_within(admitted, 1.0), SECOND_LIMIT)
     yield at_most(f"{text}: share of 429s", 1 - len(admitted) / len(calls), 0.01)
-    yield at_most(f"{text}: time / the least possible", (max(admitted) - min(admitted)) / best, 1.10)
+    yield at_most(f"{text}: time / best possible", (max(admitted) - min(admitted)) / best, 1.10)
 
 
 def schedule(folder: Path, count: int) -> Iterator[Figure]:
-    """One job under two limits: the best possible schedule, but for a little."""
+    """One job under two limits: close to the best possible schedule."""
     paths = make_wavs(folder / "clips", count, CLIP_SECONDS, CLIP_RATE, seed=4)
     policy = Policy(requests_per_second=SECOND_LIMIT, requests_per_minute=count, max_concurrent_requests=5)
     with Sandbox(policy=policy) as sandbox, engine_for(sandbox, cache=folder / "cache") as engine:
         engine.predict_many(paths)
         times = [record.time for record in sandbox.requests if record.method == "POST"]
         refused = engine.stats.rate_limited
-    best = LENGTHENED * (count // SECOND_LIMIT - 1)
-    yield at_most(f"{count} clips, {SECOND_LIMIT} a second: answers of 429", refused, 0)
+    best = WINDOW_SECONDS * (count // SECOND_LIMIT - 1)
+    yield at_most(f"{count} clips, {SECOND_LIMIT} a second: 429 responses", refused, 0)
     yield at_most(
-        f"{count} clips, {SECOND_LIMIT} a second: time / the least possible", (max(times) - min(times)) / best, 1.03
+        f"{count} clips, {SECOND_LIMIT} a second: time / best possible", (max(times) - min(times)) / best, 1.03
     )
 
 
 def memory(folder: Path, count: int) -> Iterator[Figure]:
-    """Very many items from a generator: only a window of them is alive."""
+    """Many items from a generator: only a window of them is in memory."""
     distinct = 200
     tone = np.sin(np.arange(int(CLIP_SECONDS * CLIP_RATE)) * 0.3)
 
@@ -143,24 +143,24 @@ def memory(folder: Path, count: int) -> Iterator[Figure]:
         for _ in range(count // 10):
             next(predictions)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        left = sum(1 for _ in predictions)
+        remaining = sum(1 for _ in predictions)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / KIB_PER_MIB
         calls = sandbox.calls
-    assert left == count - count // 10
-    yield at_most(f"{count} items of an iterator, {distinct} different: calls", calls, distinct)
-    yield at_most(f"{count} items of an iterator: growth of memory after a tenth, MiB", grown, 20)
+    assert remaining == count - count // 10
+    yield at_most(f"{count} items from an iterator, {distinct} different: calls", calls, distinct)
+    yield at_most(f"{count} items from an iterator: memory growth after a tenth, MiB", grown, 20)
 
 
 def most_within(times: Sequence[float], seconds: float) -> int:
-    """Most of the times that lie in any stretch of so many seconds."""
+    """Return the largest number of `times` within any interval of this length."""
     ordered = sorted(times)
     return max(bisect.bisect_left(ordered, begin + seconds) - place for place, begin in enumerate(ordered))
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while not done():
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise RuntimeError("no progress in 120 s")
         time.sleep(0.005)
 
@@ -175,7 +175,7 @@ def at_least(text: str, measured: float, wanted: float) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a tenth of everything: under two minutes")
+    parser.add_argument("--short", action="store_true", help="a tenth of the sizes: under two minutes")
     short = parser.parse_args().short
     begun = time.monotonic()
     scenarios: list[tuple[Callable[..., Iterator[Figure]], tuple[int, ...]]] = [
@@ -192,7 +192,7 @@ def main() -> None:
             for figure in scenario(Path(directory) / scenario.__name__, *sizes):
                 print(figure.line(), flush=True)
                 reached &= figure.reached
-    print(f"This took {time.monotonic() - begun:.0f} s.")
+    print(f"Total time: {time.monotonic() - begun:.0f} s.")
     sys.exit(0 if reached else 1)
 
 
