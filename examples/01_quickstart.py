@@ -2,8 +2,8 @@
 Quickstart: audio files in, emotions out
 ========================================
 
-Annotates the example clips, whatever their format and length: short ones are padded, those in range take one call,
-and the two-minute call goes to the AsynchAPI, which answers with a timeline.
+Annotate the example clips, of any format and length. Short clips are padded, clips of 5 to 15 s take one call, and the
+two-minute call goes to the AsynchAPI, which returns a timeline.
 """
 # sphinx_gallery_thumbnail_path = "_static/scores.svg"
 
@@ -22,8 +22,7 @@ with service(), Engine() as engine:
     stats = engine.stats
 
 # %%
-# For each file there is one prediction, in order: its emotion, how confident the service is of it, and which way it
-# took.
+# Each file has one prediction, in order, with its emotion, its confidence and its route.
 
 BAR = 12
 
@@ -34,19 +33,19 @@ def bar(score: float) -> str:
 
 
 def row(path: Path, prediction: EmotionPrediction) -> str:
-    way = f"{prediction.source}{', padded' if prediction.padded else ''}"
+    route = f"{prediction.source}{', padded' if prediction.padded else ''}"
     return (
-        f"{path.name:<18}{prediction.duration:>7.1f} s  {way:<17}"
+        f"{path.name:<18}{prediction.duration:>7.1f} s  {route:<17}"
         f"{prediction.emotion:<9}{bar(prediction.confidence)} {prediction.confidence:.2f}"
     )
 
 
-print(f"\n{'file':<18}{'length':>9}  {'way':<17}{'emotion':<9}confidence")
+print(f"\n{'file':<18}{'length':>9}  {'route':<17}{'emotion':<9}confidence")
 for path, prediction in zip(paths, predictions, strict=True):
     print(row(path, prediction))
 
 # %%
-# The longest file is a call of two minutes. Its emotions change; its segments tell when.
+# The longest file is a call of two minutes. Its segments show when the emotion changes.
 
 path, longest = max(zip(paths, predictions, strict=True), key=lambda pair: pair[1].duration)
 print(f"\n{path.name}, one emotion for each 5 s:")
@@ -57,6 +56,6 @@ for segment in longest.segments:
 print(f"\n{len(paths)} files, {stats.audio_seconds / 60:.1f} minutes of audio sent in {stats.calls} calls.")
 
 # %%
-# In a notebook, a prediction at the end of a cell shows itself: point at the strip.
+# In a notebook, a prediction at the end of a cell is displayed as a strip. Hover over it for details.
 
 longest

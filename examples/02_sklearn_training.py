@@ -2,11 +2,11 @@
 scikit-learn: train a classifier
 ================================
 
-Valence's emotion scores and librosa's MFCCs stand side by side in a FeatureUnion; speakers are kept apart in the
-cross-validation. With the sandbox, the scores come from an acoustic rule: the figures below then say how the pieces
-fit together, and nothing about the service.
+Combine Valence's emotion scores and librosa's MFCCs in a FeatureUnion, and cross-validate with separate speakers. With
+the sandbox, the scores come from an acoustic rule: the results below show how to use the transformer, and say nothing
+about the service.
 
-It needs the extras ``sandbox``, which brings librosa, and ``report``.
+Requires the extras ``sandbox`` and ``report``.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ print(f"{len(clips)} clips, {clips['speaker'].nunique()} speakers, {clips['label
 # %%
 # Scores as a table
 # -----------------
-# One column for each emotion, named after the column of audio.
+# The table has one column for each emotion, named after the audio column.
 
 table = ColumnTransformer([("valence", ValenceEmotionTransformer(output="both"), "audio")])
 table.set_output(transform="pandas")
 with service():
-    heard = table.fit_transform(clips).set_axis(["angry", "happy", "neutral", "sad", "emotion"], axis="columns")
-print(heard.assign(label=clips["label"]).head(5).round(2).to_string())
+    scores = table.fit_transform(clips).set_axis(["angry", "happy", "neutral", "sad", "emotion"], axis="columns")
+print(scores.assign(label=clips["label"]).head(5).round(2).to_string())
 
 # %%
-# How far do they tell the manners of speaking apart?
+# How well do the scores separate the manners of speaking?
 
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for label, marker in zip(sorted(set(clips["label"])), "^oXs", strict=True):
-    of_label = heard[clips["label"] == label]
+    of_label = scores[clips["label"] == label]
     ax.scatter(of_label["happy"], of_label["sad"], 60, marker=marker, label=label, alpha=0.8)
-ax.set(xlabel="score of happy", ylabel="score of sad", title="One point a clip, by how it was spoken")
+ax.set(xlabel="score of happy", ylabel="score of sad", title="One point per clip, by manner of speaking")
 ax.legend(title="spoken", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # Three sets of features
 # ----------------------
-# No speaker is in both the training and the test part of a fold. The scores are asked for again in each fold; the
-# cache answers.
+# No speaker is in both the training and the test part of a fold. Each fold computes the scores again; they come from
+# the cache.
 
 
 def mfcc(paths: pd.Series) -> np.ndarray:
@@ -75,26 +75,26 @@ features = {
     "MFCCs": FunctionTransformer(mfcc),
     "both": FeatureUnion([("emotion", ValenceEmotionTransformer()), ("mfcc", FunctionTransformer(mfcc))]),
 }
-guesses = {}
+predictions = {}
 with service():
     for name, feature in features.items():
         model = make_pipeline(
             ColumnTransformer([("audio", feature, "audio")]), StandardScaler(), LogisticRegression(max_iter=1000)
         )
-        guesses[name] = cross_val_predict(
+        predictions[name] = cross_val_predict(
             model, clips[["audio"]], clips["label"], groups=clips["speaker"], cv=GroupKFold(n_splits=4)
         )
 
 # %%
-# What is taken for what: a row is how clips were spoken, a column what the classifier says.
+# The confusion matrices: rows are the manners of speaking, columns the predictions of the classifier.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 4.2), layout="constrained", sharey=True)
-for ax, (name, guessed) in zip(axes, guesses.items(), strict=True):
-    accuracy = accuracy_score(clips["label"], guessed)
+for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
+    accuracy = accuracy_score(clips["label"], predicted)
     print(f"{name:<16} accuracy {accuracy:.2f}")
-    ConfusionMatrixDisplay.from_predictions(clips["label"], guessed, ax=ax, cmap="Blues", colorbar=False)
-    ax.set(title=f"{name}: {accuracy:.0%} right", xlabel="", ylabel="")
+    ConfusionMatrixDisplay.from_predictions(clips["label"], predicted, ax=ax, cmap="Blues", colorbar=False)
+    ax.set(title=f"{name}: {accuracy:.0%} accuracy", xlabel="", ylabel="")
     ax.tick_params(axis="x", rotation=45)
 axes[0].set_ylabel("spoken")
-figure.supxlabel("guessed")
+figure.supxlabel("predicted")
 plt.show()

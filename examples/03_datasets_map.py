@@ -2,10 +2,10 @@
 datasets: annotate an audio column
 ==================================
 
-The column is an ``Audio()`` feature, and is not decoded on the way: a WAV file that the service takes travels byte for
-byte, and torchcodec is not needed.
+The column is an ``Audio()`` feature. It is not decoded, so torchcodec is not needed, and a WAV file that the service
+accepts is sent unchanged.
 
-It needs the extras ``sandbox``, ``datasets`` and ``report``.
+Requires the extras ``sandbox``, ``datasets`` and ``report``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ with service():
     dataset = dataset.map(valence_annotate, batched=True)
 
 # %%
-# The new columns are typed, whatever the first rows hold.
+# The types of the new columns do not depend on the first rows.
 
 for name, feature in dataset.features.items():
     print(f"{name:<20} {feature}")
 
 # %%
-# Scores are a struct, and become columns of a table.
+# Scores are a struct. Expand them to the columns of a table.
 
 rows = dataset.remove_columns("audio").to_pandas()
 print(rows[["label", "emotion", "emotion_confidence", "emotion_source"]].head(6).round(2).to_string())
@@ -40,8 +40,8 @@ print(rows[["label", "emotion", "emotion_confidence", "emotion_source"]].head(6)
 scores = pd.DataFrame(list(rows["emotion_scores"])).assign(label=rows["label"]).groupby("label").mean()
 
 # %%
-# The dataset at a glance: what is heard in the clips of each label, and how sure of it the service is. Under the
-# dashed line lie the emotions that the vendor recommends to drop (``min_confidence=0.38``).
+# Plot the mean scores by label, and the confidence by emotion. The vendor recommends dropping emotions below the dashed
+# line (``min_confidence=0.38``).
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 image = left.imshow(scores, vmin=0, vmax=1, cmap="viridis")
@@ -53,8 +53,8 @@ for place, score in ((place, scores.iloc[place]) for place in ((i, j) for i in r
 emotions = sorted(set(rows["emotion"]))
 right.boxplot([rows.loc[rows["emotion"] == emotion, "emotion_confidence"] for emotion in emotions], widths=0.5)
 for place, emotion in enumerate(emotions, start=1):
-    sure = rows.loc[rows["emotion"] == emotion, "emotion_confidence"]
-    right.scatter([place] * len(sure), sure, s=16, alpha=0.6)
+    confidences = rows.loc[rows["emotion"] == emotion, "emotion_confidence"]
+    right.scatter([place] * len(confidences), confidences, s=16, alpha=0.6)
 counts = rows["emotion"].value_counts()
 right.set_xticks(range(1, len(emotions) + 1), [f"{emotion}\n{counts[emotion]} clips" for emotion in emotions])
 right.axhline(0.38, linestyle="--", color="0.5")

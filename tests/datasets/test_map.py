@@ -465,7 +465,7 @@ def test_what_no_row_can_get_past_stops_the_map(monkeypatch: pytest.MonkeyPatch)
         ({"on_error": "ignore"}, "on_error must be one of"),
         ({"prefix": ""}, "prefix must be a name"),
         ({"audio_column": 3}, "audio_column must be a name"),
-        ({"engine": Engine(Settings()), "model": "7emotions", "cache": False}, "set model, cache there"),
+        ({"engine": Engine(Settings()), "model": "7emotions", "cache": False}, "Set model, cache there"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], message: str) -> None:

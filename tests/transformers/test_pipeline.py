@@ -417,7 +417,7 @@ def test_settings(service: Sandbox) -> None:
     engine = Engine(Settings(emotions=("happy", "curious")))
     assert [label["label"] for label in ValenceEmotionPipeline(engine=engine)(SPEECH[0])] == ["happy", "curious"]
     assert ValenceEmotionPipeline(engine=engine)(SPEECH[0])[1]["score"] == 0.0
-    with pytest.raises(errors.SettingsError, match="set model, base_url there"):
+    with pytest.raises(errors.SettingsError, match="Set model, base_url there"):
         ValenceEmotionPipeline("7emotions", engine=engine, base_url=service.url)
     with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are not known"):
         ValenceEmotionPipeline("mine")
