@@ -1,4 +1,4 @@
-"""Shared by all tests: made-up speech, and a clean environment."""
+"""Shared by all tests: synthetic speech and a clean environment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from valence_integrations.sandbox import Sandbox
 
 Float32 = npt.NDArray[np.float32]
 
-# A shell that starts a command in the background has it ignore Ctrl-C, and so would all that tests start and interrupt.
+# A shell makes background commands ignore SIGINT, and the processes that tests start and interrupt would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def voice(seconds: float, rate: int = 16_000, seed: int = 0) -> Float32:
-    """Make a waveform like speech: syllables of a voice of its own, with pauses between them."""
+    """Make a speech-like waveform: syllables with pauses between them, in a different voice for each seed."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     pitch = rng.uniform(90, 260)
@@ -60,7 +60,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def datasets_service(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
-    """Set the sandbox as the service, and keep what `datasets` does in a directory of its own."""
+    """Use the sandbox as the service, and a temporary cache directory for `datasets`."""
     import datasets
 
     monkeypatch.setenv("VALENCE_API_BASE_URL", sandbox.url)

@@ -1,4 +1,4 @@
-"""Runs what the documentation shows, as a reader would."""
+"""Run the code blocks of the documentation as a reader would."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from valence_integrations.sandbox import Sandbox
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: A block of code. `make test` runs those that are just ``python``; ``python torch`` is run in `tests/with_torch`.
+#: A block of code. `make test` runs the ``python`` blocks; `tests/with_torch` runs the ``python torch`` blocks.
 BLOCK = re.compile(r"^```python(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Be in the root of the checkout, with a key and a service."""
+def docs_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Run in the root of the checkout, with a key and a sandbox as the service."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -35,12 +35,12 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 def needs(page: Path) -> set[str]:
-    """What its blocks need, beyond what everybody has."""
+    """Return the optional packages that the blocks of a page need."""
     return {what for what, _ in BLOCK.findall(page.read_text()) if what}
 
 
 def run(page: Path, *installed: str, **names: Any) -> int:
-    """Run the blocks of a page, one after the other, that need nothing, or what is installed; return how many."""
+    """Run the blocks of a page that need no packages other than `installed`, in order; return how many ran."""
     namespace = dict(names)
     ran = 0
     exec("from valence_integrations import *", namespace)

@@ -14,9 +14,9 @@ import pytest
 
 import valence_integrations
 from tests.conftest import EXAMPLES
-from tests.pages import BLOCK, PAGES, ROOT, needs, run, surroundings
+from tests.pages import BLOCK, PAGES, ROOT, docs_environment, needs, run
 
-__all__ = ["surroundings"]
+__all__ = ["docs_environment"]
 
 MODULES = sorted(
     module.name

@@ -1,4 +1,4 @@
-"""A headless browser for tests, spoken to in the DevTools protocol."""
+"""A headless browser for tests, controlled through the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import websocket
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
-#: Seconds in which a browser must start, load a page, or answer.
-PATIENCE = 60
+#: Timeout in seconds for the browser to start, load a page, or answer.
+TIMEOUT = 60
 
 
 def find_browser() -> str:
-    """Path of a Chromium or Chrome; that in the environment variable ``CHROMIUM`` goes first."""
+    """Return the path of Chromium or Chrome; the environment variable ``CHROMIUM`` takes precedence."""
     for name in (os.environ.get("CHROMIUM", ""), *NAMES, MAC):
         if found := shutil.which(name):
             return found
@@ -36,13 +36,13 @@ def find_browser() -> str:
 
 
 class Browser:
-    """One tab. Whatever it wants from the network, and whatever it complains about, is kept."""
+    """One tab. Records its network requests and console messages."""
 
     def __init__(self, socket: websocket.WebSocket) -> None:
         self._socket = socket
         self._number = 0
         self.requests: list[str] = []
-        self.complaints: list[str] = []
+        self.console_messages: list[str] = []
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -58,30 +58,30 @@ class Browser:
 
     def open(self, page: Path) -> None:
         self.requests.clear()
-        self.complaints.clear()
+        self.console_messages.clear()
         self.call("Page.navigate", url=page.as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
 
-    def look(self, width: int, height: int = 900, scheme: str = "light") -> None:
-        """Make the window so large, and light or dark."""
+    def set_window(self, width: int, height: int = 900, scheme: str = "light") -> None:
+        """Set the window size and the color scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def run(self, script: str) -> Any:
-        said = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in said:
-            raise RuntimeError(said["exceptionDetails"])
-        return said["result"].get("value")
+        response = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in response:
+            raise RuntimeError(response["exceptionDetails"])
+        return response["result"].get("value")
 
     def press(self, key: str) -> None:
         code, text = {"Tab": (9, ""), "Enter": (13, "\r")}[key]
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text)
 
-    def picture(self, path: Path) -> None:
-        said = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(said["data"]))
+    def screenshot(self, path: Path) -> None:
+        response = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(response["data"]))
 
     def _receive(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self._socket.recv())
@@ -89,13 +89,13 @@ class Browser:
             case "Network.requestWillBeSent":
                 self.requests.append(message["params"]["request"]["url"])
             case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
-                self.complaints.append(json.dumps(message["params"]))
+                self.console_messages.append(json.dumps(message["params"]))
         return message
 
 
 @contextmanager
 def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
-    """Start a browser of its own, with an empty profile."""
+    """Start a new browser with an empty profile."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             find_browser(),
@@ -115,33 +115,33 @@ def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
-                socket = websocket.create_connection(_tab(process), suppress_origin=True, timeout=PATIENCE)
+                socket = websocket.create_connection(_tab(process), suppress_origin=True, timeout=TIMEOUT)
                 try:
                     yield Browser(socket)
                 finally:
                     socket.close()
             finally:
                 process.terminate()
-                process.wait(timeout=PATIENCE)
+                process.wait(timeout=TIMEOUT)
 
 
 def _tab(process: subprocess.Popen[str]) -> str:
-    """Address of the browser's first tab: it says where it listens."""
+    """Return the WebSocket address of the first tab, from the port that the browser prints."""
     assert process.stderr is not None
-    said = []
-    impatience = threading.Timer(PATIENCE, process.kill)
-    impatience.start()
+    lines = []
+    killer = threading.Timer(TIMEOUT, process.kill)
+    killer.start()
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if line.startswith("DevTools listening on "):
-            impatience.cancel()
-            # What it says later must not fill the pipe.
+            killer.cancel()
+            # Later output must not fill the pipe.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             host = line.split("/")[2]
-            tabs = requests.get(f"http://{host}/json/list", timeout=PATIENCE).json()
+            tabs = requests.get(f"http://{host}/json/list", timeout=TIMEOUT).json()
             return next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-    impatience.cancel()
-    raise RuntimeError(f"The browser did not start: {''.join(said[-5:])}")
+    killer.cancel()
+    raise RuntimeError(f"The browser did not start: {''.join(lines[-5:])}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The report in a real browser: it fetches nothing, complains of nothing, and can be read by everybody."""
+"""Test the report in a real browser: no requests, no console messages, and accessibility."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .browser import Browser, open_browser
 
 HOSTILE = "\"><script>console.error('hacked')</script><img src=https://evil.example/x onerror=console.error(1)>.wav"
 
-#: Contrast of every visible text with what is behind it, the least first [WCAG 2.2, 1.4.3].
+#: Contrast of every visible text with its background, lowest first [WCAG 2.2, 1.4.3].
 CONTRASTS = """
 (() => {
   const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
@@ -41,8 +41,8 @@ CONTRASTS = """
 })()
 """
 
-#: What hangs out of the page, though it is in no box that scrolls.
-OVERHANG = """
+#: Elements that overflow the page and are not in a scrolling box.
+OVERFLOWING = """
 [...document.querySelectorAll("body *")]
   .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll") && e.checkVisibility())
   .map(e => e.outerHTML.slice(0, 200))
@@ -60,7 +60,7 @@ def prediction(rng: random.Random, emotion: str, seconds: float, source: str) ->
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of everything that a report can show, with names that want to break out."""
+    """Write a report with every kind of content, and with names that try to inject HTML."""
     rng = random.Random(0)
     path = tmp_path_factory.mktemp("report") / "report.html"
     items = [(f"clips/{n}.wav", prediction(rng, emotion, 5.0, "discrete")) for n, emotion in enumerate([*COLORS] * 20)]
@@ -79,30 +79,30 @@ def started() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(started: Browser, page: Path) -> Browser:
-    started.look(1100)
+    started.set_window(1100)
     started.open(page)
     return started
 
 
-def test_the_report_asks_for_nothing_and_complains_of_nothing(browser: Browser, page: Path) -> None:
+def test_report_makes_no_requests_and_logs_nothing(browser: Browser, page: Path) -> None:
     browser.run("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert browser.run("document.title").startswith('">')
     assert browser.run("document.querySelectorAll('script, img').length") == 0
     assert browser.requests == [page.as_uri()]
-    assert browser.complaints == []
+    assert browser.console_messages == []
 
 
-def test_the_browser_would_have_noticed(started: Browser, tmp_path: Path) -> None:
+def test_browser_records_requests_and_console_messages(started: Browser, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('hacked')</script>")
     started.open(bad)
     assert started.requests == [bad.as_uri(), "http://127.0.0.1:9/x.png"]
-    assert any("hacked" in complaint for complaint in started.complaints)
+    assert any("hacked" in message for message in started.console_messages)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_the_contrast_of_wcag_aa(browser: Browser, scheme: str) -> None:
-    browser.look(1100, scheme=scheme)
+def test_text_contrast_meets_wcag_aa(browser: Browser, scheme: str) -> None:
+    browser.set_window(1100, scheme=scheme)
     browser.run("document.querySelectorAll('details').forEach(each => each.open = true)")
     contrasts = browser.run(CONTRASTS)
     assert len(contrasts) > 1000
@@ -113,14 +113,14 @@ def test_every_text_has_the_contrast_of_wcag_aa(browser: Browser, scheme: str) -
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1100])
-def test_nothing_hangs_out_of_the_page(browser: Browser, width: int) -> None:
-    browser.look(width)
+def test_nothing_overflows_the_page(browser: Browser, width: int) -> None:
+    browser.set_window(width)
     browser.run("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert browser.run("document.documentElement.scrollWidth") == width
-    assert browser.run(OVERHANG) == []
+    assert browser.run(OVERFLOWING) == []
 
 
-def test_a_strip_is_as_wide_as_its_time(browser: Browser) -> None:
+def test_strip_widths_are_proportional_to_time(browser: Browser) -> None:
     shares = browser.run("""
       [...document.querySelectorAll(".timeline [role=img]")].map(strip => {
         const pieces = [...strip.children].map(e => [parseFloat(e.style.flex), e.getBoundingClientRect().width]);
@@ -132,7 +132,7 @@ def test_a_strip_is_as_wide_as_its_time(browser: Browser) -> None:
     assert max(shares) < 0.002
 
 
-def test_the_keyboard_reaches_the_sections_and_opens_tables(browser: Browser) -> None:
+def test_keyboard_reaches_sections_and_opens_tables(browser: Browser) -> None:
     browser.press("Tab")
     assert browser.run("document.activeElement.textContent") == "Skip to the results"
     assert browser.run("document.activeElement.getBoundingClientRect().left") >= 0
@@ -149,7 +149,7 @@ def test_the_keyboard_reaches_the_sections_and_opens_tables(browser: Browser) ->
     assert browser.run("document.activeElement.parentElement.open") is True
 
 
-def test_screen_readers_find_names_and_tables(browser: Browser) -> None:
+def test_accessibility_tree_has_names_and_tables(browser: Browser) -> None:
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     seen = [node for node in nodes if not node["ignored"]]
 
@@ -166,6 +166,6 @@ def test_screen_readers_find_names_and_tables(browser: Browser) -> None:
     assert all(names(role) and all(names(role)) for role in ("heading", "region", "link", "columnheader"))
 
 
-def test_prints_without_a_complaint(browser: Browser) -> None:
+def test_printing_logs_nothing(browser: Browser) -> None:
     assert len(browser.call("Page.printToPDF", printBackground=True)["data"]) > 10_000
-    assert browser.complaints == []
+    assert browser.console_messages == []

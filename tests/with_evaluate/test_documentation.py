@@ -1,4 +1,4 @@
-"""What the documentation shows of evaluate is run."""
+"""Run the documentation's code blocks that use evaluate."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, needs, run, surroundings
+from tests.pages import PAGES, docs_environment, needs, run
 
-__all__ = ["surroundings"]
+__all__ = ["docs_environment"]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "evaluate" in needs(page)], ids=lambda page: page.name)
-def test_python_of_a_page_runs(page: Path) -> None:
+def test_code_blocks_of_page_run(page: Path) -> None:
     run(page, "evaluate")

@@ -1,4 +1,4 @@
-"""``evaluate.evaluator("audio-classification")`` takes our pipeline."""
+"""Use the pipeline with ``evaluate.evaluator("audio-classification")``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMOTIONS = ["angry", "happy", "neutral", "sad"]
 
 
 class Accuracy(evaluate.Metric):
-    """Share of right labels, without a metric from the Hub."""
+    """Share of correct labels, without a metric from the Hub."""
 
     kind = "string"
 
@@ -30,8 +30,8 @@ class Accuracy(evaluate.Metric):
         return evaluate.MetricInfo(description="", citation="", features=features)
 
     def _compute(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
-        right = [found == label for found, label in zip(predictions, references, strict=True)]
-        return {"accuracy": sum(right) / len(right)}
+        correct = [found == label for found, label in zip(predictions, references, strict=True)]
+        return {"accuracy": sum(correct) / len(correct)}
 
 
 class AccuracyOfNumbers(Accuracy):
@@ -57,7 +57,7 @@ def test_paths(pipe: ValenceEmotionPipeline, accuracy: float) -> None:
     assert result["samples_per_second"] > 0
 
 
-def test_items_are_sent_side_by_side() -> None:
+def test_items_are_sent_concurrently() -> None:
     data = Dataset.from_dict({"file": PATHS, "label": list(CLIPS["label"])})
     with Sandbox(latency=0.05) as sandbox:
         pipe = ValenceEmotionPipeline(base_url=sandbox.url, api_key=sandbox.api_key, cache=False)
@@ -65,7 +65,7 @@ def test_items_are_sent_side_by_side() -> None:
         assert sandbox.max_in_flight == 5
 
 
-def test_audio_that_is_not_decoded_and_numbers_as_labels(pipe: ValenceEmotionPipeline, accuracy: float) -> None:
+def test_undecoded_audio_and_integer_labels(pipe: ValenceEmotionPipeline, accuracy: float) -> None:
     data = Dataset.from_dict({"audio": PATHS, "label": list(CLIPS["label"])})
     data = data.cast_column("audio", Audio()).cast_column("label", ClassLabel(names=EMOTIONS))
     result = evaluate.evaluator("audio-classification").compute(
@@ -78,7 +78,7 @@ def test_audio_that_is_not_decoded_and_numbers_as_labels(pipe: ValenceEmotionPip
     assert result["accuracy"] == pytest.approx(accuracy)
 
 
-def test_a_confidence_interval(pipe: ValenceEmotionPipeline, accuracy: float) -> None:
+def test_bootstrap_confidence_interval(pipe: ValenceEmotionPipeline, accuracy: float) -> None:
     data = Dataset.from_dict({"file": PATHS, "label": list(CLIPS["label"])})
     result = evaluate.evaluator("audio-classification").compute(
         pipe, data, metric=Accuracy(), strategy="bootstrap", n_resamples=20, random_state=0
@@ -88,7 +88,7 @@ def test_a_confidence_interval(pipe: ValenceEmotionPipeline, accuracy: float) ->
     assert 0 <= low <= high <= 1
 
 
-def test_items_that_fail_are_named(pipe: ValenceEmotionPipeline) -> None:
+def test_failed_items_are_listed(pipe: ValenceEmotionPipeline) -> None:
     data = Dataset.from_dict({"file": [PATHS[0], "/nowhere/a.wav"], "label": ["angry", "sad"]})
     with pytest.raises(errors.BatchError, match=r"1 of 2 items failed(.|\n)*item 1: /nowhere/a.wav"):
         evaluate.evaluator("audio-classification").compute(pipe, data, metric=Accuracy())

@@ -1,4 +1,4 @@
-"""Shared by the tests on Ray: a cluster of three nodes on this machine, and what its processes are."""
+"""Shared by the Ray tests: a cluster of three nodes on this machine, and its processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEBIBYTE = 2**20
 
 
 class Nodes:
-    """A head, which runs no work but the limiter, and nodes with a cache directory and the key in their environment."""
+    """A head that runs only the limiter, and nodes with a cache directory and the key in their environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,15 +37,15 @@ class Nodes:
     def cache(self, name: str) -> Path:
         return self.folder / name
 
-    def have(self, count: int) -> None:
-        """Have so many nodes that work."""
+    def scale_to(self, count: int) -> None:
+        """Add nodes until there are `count` workers."""
         while len(self._workers) < count:
             self._number += 1
             self._workers.append(self._cluster.add_node(**self._args(f"node{self._number}"), num_cpus=1))
         self._cluster.wait_for_nodes()
 
-    def lose_one(self) -> None:
-        """Pull the plug of a node."""
+    def kill_node(self) -> None:
+        """Remove a node without a graceful shutdown."""
         self._cluster.remove_node(self._workers.pop(), allow_graceful=False)
 
     def shutdown(self) -> None:
@@ -67,7 +67,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 @pytest.fixture
 def nodes(cluster: Nodes) -> Nodes:
-    cluster.have(2)
+    cluster.scale_to(2)
     return cluster
 
 
@@ -90,10 +90,10 @@ def make_sandbox() -> Iterator[Callable[..., Sandbox]]:
 
 
 def processes(title: str) -> list[int]:
-    """Processes with this in their title, of those that this one has started."""
+    """Return the descendants of this process that have `title` in their command line."""
     listed = subprocess.run(["ps", "-axo", "pid=,ppid=,command="], check=True, capture_output=True, text=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()]
-    ours = {os.getpid()}
-    while more := {int(pid) for pid, parent, *_ in lines if int(parent) in ours} - ours:
-        ours |= more
-    return [int(pid) for pid, _, *command in lines if int(pid) in ours and title in "".join(command)]
+    descendants = {os.getpid()}
+    while more := {int(pid) for pid, parent, *_ in lines if int(parent) in descendants} - descendants:
+        descendants |= more
+    return [int(pid) for pid, _, *command in lines if int(pid) in descendants and title in "".join(command)]

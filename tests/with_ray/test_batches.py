@@ -1,4 +1,4 @@
-"""What comes in, in every format and from every source, and the columns that come out."""
+"""Inputs of every batch format and source, and the columns of the result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_batch_format_gives_the_same_columns(batch_format: str, nodes: Nod
         ValenceActor,
         fn_constructor_kwargs={"base_url": sandbox.url},
         batch_format=batch_format,
-        batch_size=2,  # of the first, all labels are missing
+        batch_size=2,  # all labels of the first batch are missing
         compute=ActorPoolStrategy(size=1),
     )
     done = pa.concat_tables([ray.get(ref) for ref in ds.to_arrow_refs()]).sort_by("number")
@@ -114,7 +114,7 @@ SOURCES = [from_paths, from_binary_files, from_read_audio, from_waveforms, from_
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
 @pytest.mark.parametrize("batch_format", ["numpy", "pandas", "pyarrow"])
-def test_audio_from_everywhere(
+def test_audio_from_every_source(
     source: Callable[[Path], Any], batch_format: str, folder: Path, nodes: Nodes, sandbox: Sandbox
 ) -> None:
     ds, column = source(folder)
@@ -135,7 +135,7 @@ def test_from_files_to_parquet(folder: Path, nodes: Nodes, sandbox: Sandbox, tmp
     assert table.schema.field("mood_confidence").type == pa.float32()
 
 
-def test_rows_that_fail_say_why(nodes: Nodes, sandbox: Sandbox) -> None:
+def test_failed_rows_have_an_error(nodes: Nodes, sandbox: Sandbox) -> None:
     table = ValenceActor(base_url=sandbox.url)({"audio": np.array([b"no audio", clips(1)[0]], dtype=object)})
     assert [bool(text) for text in table["emotion_error"].to_pylist()] == [True, False]
     assert table["emotion_error_code"].to_pylist() == ["audio_format_unknown", None]
@@ -157,7 +157,7 @@ def test_segments(nodes: Nodes, sandbox: Sandbox) -> None:
     assert [(part["start"], part["end"]) for part in table["emotion_timeline"].to_pylist()[0]] == [(0, 6), (8, 15)]
 
 
-def test_a_column_that_is_not_there(nodes: Nodes) -> None:
+def test_missing_column(nodes: Nodes) -> None:
     ds = ray.data.from_items([{"bytes": b""}])
     with pytest.raises(SettingsError, match=r"no column 'audio'; the columns are 'bytes'.*read_binary_files"):
         annotate_ray_dataset(ds.materialize())
@@ -165,12 +165,12 @@ def test_a_column_that_is_not_there(nodes: Nodes) -> None:
         annotate_ray_dataset(ds.materialize(), "bytes", segments_column="turns")
 
 
-def test_a_prefix_that_would_replace_the_audio(nodes: Nodes) -> None:
+def test_prefix_must_not_replace_audio_column(nodes: Nodes) -> None:
     with pytest.raises(SettingsError, match="would replace the audio column"):
         annotate_ray_dataset(ray.data.from_items([{"emotion": b""}]), "emotion")
 
 
-def test_what_is_no_dataset() -> None:
+def test_wrong_types_are_refused() -> None:
     with pytest.raises(TypeError, match=r"takes a ray.data.Dataset, not <class 'list'>"):
         annotate_ray_dataset([{"audio": b""}])
     with pytest.raises(TypeError, match="takes the batches of map_batches"):

@@ -1,4 +1,4 @@
-"""Where answers are kept, and that a task that Ray runs again pays nothing again."""
+"""Where answers are cached, and that tasks that Ray reruns are not billed again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dataset() -> ray.data.Dataset:
     return ray.data.from_arrow([pa.table({"number": range(n, CLIPS, 4), "audio": items[n::4]}) for n in range(4)])
 
 
-def test_each_node_has_its_own(nodes: Nodes, make_sandbox: Callable[..., Sandbox]) -> None:
+def test_each_node_has_its_own_cache(nodes: Nodes, make_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = make_sandbox(latency=0.1)
     before = answers(nodes)
     for _ in range(2):
@@ -49,17 +49,15 @@ def test_each_node_has_its_own(nodes: Nodes, make_sandbox: Callable[..., Sandbox
     assert max(kept.values()) <= CLIPS
 
 
-def test_what_a_lost_node_had_done_is_not_paid_again_with_a_shared_cache(
-    nodes: Nodes, make_sandbox: Callable[..., Sandbox]
-) -> None:
+def test_shared_cache_keeps_answers_of_a_lost_node(nodes: Nodes, make_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = make_sandbox(latency=0.1)
     before = answers(nodes)
     done = annotate_ray_dataset(
         dataset(), base_url=sandbox.url, batch_size=5, workers=2, num_cpus=1, cache="shared"
     ).materialize()
     assert sandbox.calls == CLIPS
-    nodes.lose_one()
-    nodes.have(2)
+    nodes.kill_node()
+    nodes.scale_to(2)
     rows = done.take_all()
     assert sorted(row["number"] for row in rows) == list(range(CLIPS))
     assert {row["emotion_source"] for row in rows} == {"discrete"}

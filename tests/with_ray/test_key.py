@@ -1,4 +1,4 @@
-"""Where the key is, and where it is not."""
+"""Where the key is stored and sent, and where it is not."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from valence_integrations.settings import Settings
 
 
 @pytest.mark.parametrize("refused", [{"api_key": "abc"}, {"engine": object()}])
-def test_arguments_hold_no_key(refused: dict[str, object], nodes: Nodes) -> None:
+def test_key_arguments_are_refused(refused: dict[str, object], nodes: Nodes) -> None:
     with pytest.raises(SettingsError, match=r"Set VALENCE_API_KEY in the environment of the nodes.*runtime_env"):
         ValenceActor(**refused)
     with pytest.raises(SettingsError, match="VALENCE_API_KEY"):
         annotate_ray_dataset(ray.data.from_items([{"audio": b""}]), **refused)
 
 
-def test_the_key_is_in_no_pickle_and_not_with_the_limiter(nodes: Nodes, sandbox: Sandbox) -> None:
+def test_key_is_not_pickled_and_not_in_the_limiter(nodes: Nodes, sandbox: Sandbox) -> None:
     ds = annotate_ray_dataset(ray.data.from_items([{"audio": b""}]), base_url=sandbox.url)
     assert KEY.encode() not in cloudpickle.dumps(ds)
     settings = Settings(base_url=sandbox.url)
@@ -35,7 +35,7 @@ def test_the_key_is_in_no_pickle_and_not_with_the_limiter(nodes: Nodes, sandbox:
     assert ray.get(limiter.__ray_call__.remote(lambda _: os.environ["VALENCE_API_KEY"])) == ""
 
 
-def test_the_key_comes_by_the_runtime_environment(nodes: Nodes, make_sandbox: Callable[..., Sandbox]) -> None:
+def test_key_from_runtime_environment(nodes: Nodes, make_sandbox: Callable[..., Sandbox]) -> None:
     with Sandbox(api_key="key-of-the-job") as sandbox:
         ds = ray.data.from_items([{"audio": clip} for clip in clips(3)])
         environment = {"env_vars": {"VALENCE_API_KEY": "key-of-the-job"}}
@@ -45,7 +45,7 @@ def test_the_key_comes_by_the_runtime_environment(nodes: Nodes, make_sandbox: Ca
         assert [row["emotion_source"] for row in done] == ["discrete"] * 3
 
 
-def test_without_a_key_the_job_says_what_to_do(nodes: Nodes, sandbox: Sandbox) -> None:
+def test_missing_key_error_names_the_variable(nodes: Nodes, sandbox: Sandbox) -> None:
     ds = ray.data.from_items([{"audio": clip} for clip in clips(1)])
     environment = {"env_vars": {"VALENCE_API_KEY": ""}}
     done = annotate_ray_dataset(ds, base_url=sandbox.url, workers=1, ray_remote_args={"runtime_env": environment})

@@ -1,4 +1,4 @@
-"""The account's limits hold for the whole cluster, by the server's clock, whatever is killed meanwhile."""
+"""The account's limits hold for the whole cluster by the server's clock, even if processes are killed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kill_the_limiter(sandbox: Sandbox) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_the_limiter_for_good(sandbox: Sandbox) -> None:
+def kill_the_limiter_without_restart(sandbox: Sandbox) -> None:
     ray.kill(_limiter.limiter(Settings(base_url=sandbox.url)), no_restart=True)
 
 
@@ -53,8 +53,8 @@ def kill_nothing(sandbox: Sandbox) -> None:
     pass
 
 
-@pytest.mark.parametrize("kill", [kill_nothing, kill_a_worker, kill_the_limiter, kill_the_limiter_for_good])
-def test_limits_hold_over_all_nodes(
+@pytest.mark.parametrize("kill", [kill_nothing, kill_a_worker, kill_the_limiter, kill_the_limiter_without_restart])
+def test_limits_hold_across_nodes(
     kill: Callable[[Sandbox], None], nodes: Nodes, make_sandbox: Callable[..., Sandbox]
 ) -> None:
     policy = Policy(requests_per_second=PER_SECOND, max_concurrent_requests=CONCURRENCY)
@@ -74,13 +74,13 @@ def test_limits_hold_over_all_nodes(
     assert {row["emotion_error"] for row in rows} == {None}
     assert {record.status for record in calls} == {200}
     assert len({record.sha256 for record in calls}) == CLIPS
-    # An answer that was on its way to a process that is killed is lost, and no other.
+    # Only answers in flight to a killed process are lost.
     assert len(calls) <= CLIPS + (CONCURRENCY if kill is kill_a_worker else 0)
     assert most_within([record.time for record in calls], 1.0) <= PER_SECOND
     assert sandbox.max_in_flight <= CONCURRENCY
 
 
-def test_the_next_job_finds_the_same_limiter(nodes: Nodes, sandbox: Sandbox) -> None:
+def test_next_job_uses_the_same_limiter(nodes: Nodes, sandbox: Sandbox) -> None:
     limiter = _limiter.limiter(Settings(base_url=sandbox.url))
     assert limiter == _limiter.limiter(Settings(base_url=sandbox.url, concurrency=2))
     named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]

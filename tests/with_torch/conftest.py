@@ -1,4 +1,4 @@
-"""Shared by the tests that need torch: a service, and a tiny genuine audio classifier, made here without the Hub."""
+"""Shared by the tests that need torch: a sandbox, and a tiny genuine audio classifier that needs no download."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(service: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def genuine() -> Pipeline:
-    """An `AudioClassificationPipeline` with a Wav2Vec2 of some thousand random weights."""
+    """Make an `AudioClassificationPipeline` with a Wav2Vec2 of a few thousand random weights."""
     torch.manual_seed(0)
     config = Wav2Vec2Config(
         hidden_size=16,

@@ -1,6 +1,6 @@
-"""Case by case: what the genuine `AudioClassificationPipeline` gives, and what ours do.
+"""Compare this library's pipelines with the genuine `AudioClassificationPipeline`, case by case.
 
-Scores differ, of course: the genuine one has random weights. Types, lengths, names, order and errors do not.
+Scores differ, because the genuine one has random weights. Types, lengths, names, order and errors must not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from valence_integrations import ValenceEmotionPipeline, ValenceModel, errors
 WAVES = [voice(5, seed=seed) for seed in range(3)]
 WAVE = WAVES[0]
 
-#: Two ways to ours, and a function that makes a pipeline with parameters.
+#: This library's two pipelines: name and a function that makes one with parameters.
 OURS: dict[str, Callable[..., Any]] = {
     "ValenceEmotionPipeline": ValenceEmotionPipeline,
     "registered": lambda **parameters: transformers.pipeline("valence-emotion", model=ValenceModel(), **parameters),
@@ -43,7 +43,7 @@ class Streamed(torch.utils.data.IterableDataset):
 
 COLUMN = Dataset.from_dict({"audio": [wave.tolist() for wave in WAVES]}).with_format("numpy")
 
-ALIKE: dict[str, Callable[[Any], Any]] = {
+ACCEPTED: dict[str, Callable[[Any], Any]] = {
     "waveform": lambda pipe: pipe(WAVE),
     "float64": lambda pipe: pipe(WAVE.astype(np.float64)),
     "int16": lambda pipe: pipe((WAVE * 32767).astype(np.int16)),
@@ -92,26 +92,26 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return request.param
 
 
-def shape_of(found: Any) -> Any:
-    """All of an answer but its scores and which label has which."""
-    if hasattr(found, "__next__"):
-        return ["iterator", [shape_of(one) for one in found]]
-    assert type(found) is list
-    if found and type(found[0]) is dict:
-        assert [type(label["score"]) for label in found] == [float] * len(found)
-        assert [label["score"] for label in found] == sorted((label["score"] for label in found), reverse=True)
-        assert {label["label"] for label in found} <= {"angry", "happy", "neutral", "sad"}
-        assert len({label["label"] for label in found}) == len(found)
-        return [list(label) for label in found]
-    return [shape_of(one) for one in found]
+def shape_of(result: Any) -> Any:
+    """Return the structure of an answer: everything but the scores and the order of the labels."""
+    if hasattr(result, "__next__"):
+        return ["iterator", [shape_of(one) for one in result]]
+    assert type(result) is list
+    if result and type(result[0]) is dict:
+        assert [type(label["score"]) for label in result] == [float] * len(result)
+        assert [label["score"] for label in result] == sorted((label["score"] for label in result), reverse=True)
+        assert {label["label"] for label in result} <= {"angry", "happy", "neutral", "sad"}
+        assert len({label["label"] for label in result}) == len(result)
+        return [list(label) for label in result]
+    return [shape_of(one) for one in result]
 
 
-@pytest.mark.parametrize("case", ALIKE.values(), ids=ALIKE)
-def test_what_both_take(case: Callable[[Any], Any], make: Callable[..., Any], genuine: Any) -> None:
+@pytest.mark.parametrize("case", ACCEPTED.values(), ids=ACCEPTED)
+def test_inputs_that_both_accept(case: Callable[[Any], Any], make: Callable[..., Any], genuine: Any) -> None:
     assert shape_of(case(make())) == shape_of(case(genuine))
 
 
-def test_iterators_tell_their_length_alike(make: Callable[..., Any], genuine: Any) -> None:
+def test_iterators_have_the_same_length(make: Callable[..., Any], genuine: Any) -> None:
     for pipe in (make(), genuine):
         assert len(pipe(KeyDataset(COLUMN, "audio"))) == len(pipe(Sized())) == 3
 
@@ -124,7 +124,7 @@ def test_softmax_is_the_same_function(make: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_neither_takes(case: Callable[[Any], Any], make: Callable[..., Any], genuine: Any) -> None:
+def test_inputs_that_both_refuse(case: Callable[[Any], Any], make: Callable[..., Any], genuine: Any) -> None:
     with pytest.raises(Exception) as theirs:  # noqa: PT011
         case(genuine)
     with pytest.raises(theirs.type):
@@ -132,26 +132,26 @@ def test_what_neither_takes(case: Callable[[Any], Any], make: Callable[..., Any]
 
 
 @pytest.mark.parametrize("top_k", [-1, 1.5, True, "all"])
-def test_no_number_of_labels(top_k: Any, make: Callable[..., Any], genuine: Any) -> None:
+def test_invalid_top_k(top_k: Any, make: Callable[..., Any], genuine: Any) -> None:
     with pytest.raises((RuntimeError, TypeError)):
         genuine(WAVE, top_k=top_k)
     with pytest.raises(errors.SettingsError, match="top_k must be a whole number"):
         make()(WAVE, top_k=top_k)
 
 
-def test_where_ours_keep_what_the_genuine_one_promises(make: Callable[..., Any], genuine: Any) -> None:
+def test_intended_differences_from_genuine_pipeline(make: Callable[..., Any], genuine: Any) -> None:
     parts = {"model": genuine.model, "feature_extractor": genuine.feature_extractor, "device": -1}
-    # A call without top_k undoes the one that the genuine pipeline was made with, 5 or another.
+    # In the genuine pipeline, a call without top_k resets the constructor's top_k to the default.
     assert len(transformers.pipeline("audio-classification", top_k=2, **parts)(WAVE)) == 4
     assert len(make(top_k=2)(WAVE)) == 2
     assert len(make(top_k=2)(WAVE, top_k=None)) == 4
-    # A parameter with a typing error goes unnoticed.
+    # The genuine pipeline ignores a misspelled parameter.
     assert len(genuine(WAVE, top=2)) == 4
     with pytest.raises(TypeError, match="unexpected keyword argument 'top'"):
         make()(WAVE, top=2)
 
 
-def test_what_only_ours_take(make: Callable[..., Any], genuine: Any) -> None:
+def test_inputs_that_only_this_library_accepts(make: Callable[..., Any], genuine: Any) -> None:
     pipe = make()
     only = [None, WAVE.tolist(), (WAVE, 16_000), np.stack([WAVE, WAVE]), {"array": WAVE}]
     for inputs in only:

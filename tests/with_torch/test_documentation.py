@@ -1,4 +1,4 @@
-"""What the documentation shows of torch and transformers is run."""
+"""Run the documentation's code blocks that use torch and transformers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, needs, run, surroundings
+from tests.pages import PAGES, docs_environment, needs, run
 from valence_integrations.transformers import _registered
 
-__all__ = ["surroundings"]
+__all__ = ["docs_environment"]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "torch" in needs(page)], ids=lambda page: page.name)
-def test_python_of_a_page_runs(page: Path) -> None:
+def test_code_blocks_of_page_run(page: Path) -> None:
     run(page, "torch")
 
 
-def test_docstrings_run() -> None:
+def test_docstring_examples_run() -> None:
     results = doctest.testmod(_registered, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.failed == 0
     assert results.attempted >= 8

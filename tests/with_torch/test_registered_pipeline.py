@@ -33,29 +33,29 @@ def registered(**parameters: Any) -> Pipeline:
 
 
 @pytest.fixture
-def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let nothing connect to, or ask for the address of, another machine; gives what was tried."""
-    tried: list[str] = []
+def blocked_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Block connections to and name lookups of other machines; return the attempts."""
+    attempts: list[str] = []
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def watched(self: socket.socket, address: Any) -> None:
+    def guarded_connect(self: socket.socket, address: Any) -> None:
         if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
-            tried.append(str(address))
+            attempts.append(str(address))
             raise OSError("no network")
         connect(self, address)
 
-    def watched_name(host: Any, *others: Any, **more: Any) -> Any:
+    def guarded_lookup(host: Any, *others: Any, **more: Any) -> Any:
         if host not in ("127.0.0.1", "localhost"):
-            tried.append(str(host))
+            attempts.append(str(host))
             raise socket.gaierror("no network")
         return look_up(host, *others, **more)
 
-    monkeypatch.setattr(socket.socket, "connect", watched)
-    monkeypatch.setattr(socket, "getaddrinfo", watched_name)
-    return tried
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+    return attempts
 
 
-def test_it_is_a_genuine_pipeline() -> None:
+def test_is_a_transformers_pipeline() -> None:
     pipe = registered()
     assert isinstance(pipe, Pipeline)
     assert pipe.task == "valence-emotion"
@@ -64,7 +64,7 @@ def test_it_is_a_genuine_pipeline() -> None:
     assert "ValencePipeline" in repr(pipe)
 
 
-def test_it_gives_what_ours_gives(only_this_machine: list[str]) -> None:
+def test_same_results_as_valence_emotion_pipeline(blocked_network: list[str]) -> None:
     pipe, ours = registered(), ValenceEmotionPipeline()
     expected = ours(SPEECH)
     assert pipe(SPEECH[0]) == expected[0]
@@ -74,10 +74,10 @@ def test_it_gives_what_ours_gives(only_this_machine: list[str]) -> None:
     assert pipe(SPEECH[0], return_timestamps=True) == ours(SPEECH[0], return_timestamps=True)
     assert pipe([]) == []
     assert pipe(None) == []
-    assert only_this_machine == []
+    assert blocked_network == []
 
 
-def test_parameters_when_made_and_when_called() -> None:
+def test_constructor_and_call_parameters() -> None:
     ours = ValenceEmotionPipeline()
     pipe = registered(
         top_k=2, function_to_apply="softmax", return_timestamps=True, batch_size=4, num_workers=2, device=-1
@@ -101,7 +101,7 @@ def test_failures() -> None:
     assert registered(on_error="null")([SPEECH[0], "/nowhere/a.wav"])[1] == []
 
 
-def test_items_are_sent_side_by_side_and_only_a_few_ahead() -> None:
+def test_items_are_sent_concurrently_with_limited_prefetch() -> None:
     read = []
 
     def items() -> Iterator[np.ndarray]:
@@ -120,7 +120,7 @@ def test_items_are_sent_side_by_side_and_only_a_few_ahead() -> None:
     assert first == ValenceEmotionPipeline()([voice(5, seed=seed) for seed in range(10)])
 
 
-def test_the_stages_by_name() -> None:
+def test_preprocess_forward_and_postprocess() -> None:
     pipe = registered(top_k=2)
     (expected,) = ValenceEmotionPipeline(top_k=2)(SPEECH[:1])
     assert pipe.postprocess(pipe.forward(pipe.preprocess(SPEECH[0]))) == expected
@@ -136,7 +136,7 @@ def test_registering_again_changes_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.records == []
 
 
-def test_settings_of_the_model(service: Sandbox) -> None:
+def test_model_settings(service: Sandbox) -> None:
     assert len(pipeline("valence-emotion", model=ValenceModel("7emotions", concurrency=2))(SPEECH[0])) == 7
     engine = Engine(Settings(emotions=("happy", "curious")))
     model = ValenceModel(engine=engine)
@@ -149,21 +149,21 @@ def test_settings_of_the_model(service: Sandbox) -> None:
         ValenceModel("mine")
 
 
-def test_the_key_is_in_nothing_that_is_shown_or_kept(tmp_path: Path) -> None:
+def test_key_is_never_shown_saved_or_pickled(tmp_path: Path) -> None:
     model = ValenceModel(api_key=KEY)
     pipe = pipeline("valence-emotion", model=model)
     pipe.save_pretrained(tmp_path / "pipe")
     model.save_pretrained(tmp_path / "model")
     saved = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(saved) == 4
-    told = [repr(pipe), str(model), repr(model.config), json.dumps(model.config.to_dict(), default=str)]
-    for text in [*map(str.encode, told), *saved, pickle.dumps(model), pickle.dumps(pipe)]:
+    texts = [repr(pipe), str(model), repr(model.config), json.dumps(model.config.to_dict(), default=str)]
+    for text in [*map(str.encode, texts), *saved, pickle.dumps(model), pickle.dumps(pipe)]:
         assert KEY.encode() not in text
     assert copy.deepcopy(model).engine.settings.api_key == KEY
     assert pickle.loads(pickle.dumps(pipe))(SPEECH) == ValenceEmotionPipeline()(SPEECH)
 
 
-def test_a_saved_model_can_be_loaded(tmp_path: Path, only_this_machine: list[str]) -> None:
+def test_saved_model_can_be_loaded(tmp_path: Path, blocked_network: list[str]) -> None:
     pipeline("valence-emotion", model=ValenceModel("mine", emotions=("happy", "sad"))).save_pretrained(tmp_path)
     model = ValenceModel.from_pretrained(tmp_path, long_audio="chunk", api_key=KEY)
     settings = model.engine.settings
@@ -171,10 +171,10 @@ def test_a_saved_model_can_be_loaded(tmp_path: Path, only_this_machine: list[str
     assert settings.api_key == KEY
     ValenceModel().save_pretrained(tmp_path)
     assert pipeline("valence-emotion", model=str(tmp_path))(SPEECH) == ValenceEmotionPipeline()(SPEECH)
-    assert only_this_machine == []
+    assert blocked_network == []
 
 
-def test_a_folder_from_elsewhere_does_not_say_where_the_key_is_sent(tmp_path: Path, service: Sandbox) -> None:
+def test_loaded_config_does_not_set_base_url_or_key(tmp_path: Path, service: Sandbox) -> None:
     ValenceModel().save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_url": "https://example.com", "api_key": KEY}))
@@ -184,19 +184,19 @@ def test_a_folder_from_elsewhere_does_not_say_where_the_key_is_sent(tmp_path: Pa
     assert AutoConfig.from_pretrained(tmp_path).model == "4emotions"
 
 
-def test_a_configuration_by_itself() -> None:
+def test_config_without_model() -> None:
     config = AutoConfig.for_model("valence-emotion", model="7emotions")
     assert list(config.label2id) == list(Settings(model="7emotions").columns)
     assert ValenceModel(config).engine.settings.columns == Settings(model="7emotions").columns
 
 
-def test_batches_are_not_taken_for_channels() -> None:
+def test_data_loader_batches_are_refused() -> None:
     loader = torch.utils.data.DataLoader([voice(5), voice(5)], batch_size=2)
     with pytest.raises(TypeError, match="DataLoader gives batches, not items: give its dataset"):
         registered()(loader)
 
 
-def test_a_stream_of_unknown_types_needs_its_column_named() -> None:
+def test_stream_without_features_requires_column() -> None:
     def rows() -> Iterator[dict[str, str]]:
         yield from ({"audio": path} for path in SPEECH)
 

@@ -1,4 +1,4 @@
-"""What is given to people: the wheel that is installed here, and the source that these tests were unpacked from.
+"""Test the distributions: the installed wheel, and the source archive that these tests were unpacked from.
 
 `make test-wheel` builds both into one directory and unpacks the source, without ``src``, beside them.
 """
@@ -18,13 +18,13 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 GENERATED = ("__pycache__", ".pyc", ".egg-info", "/_build/", "/generated/", "/gallery/", ".sqlite3", ".venv", "dist/")
 
 
-def test_the_installed_package_is_tested() -> None:
+def test_tests_import_the_installed_package() -> None:
     assert Path(valence_integrations.__file__).is_relative_to(SITE_PACKAGES)
     assert not (ROOT / "src").exists()
     assert distribution("valence-integrations").read_text("direct_url.json").find(".whl") > 0
 
 
-def test_the_wheel_holds_the_package_and_nothing_else() -> None:
+def test_wheel_contains_only_the_package() -> None:
     (wheel,) = ROOT.parent.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].removesuffix(".dist-info").split("-")[0] for name in names}
@@ -36,7 +36,7 @@ def test_the_wheel_holds_the_package_and_nothing_else() -> None:
     assert all((SITE_PACKAGES / name).is_file() for name in in_package)
 
 
-def test_the_source_holds_what_builds_and_tests_it() -> None:
+def test_source_archive_contains_build_and_test_files() -> None:
     (archive,) = ROOT.parent.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
