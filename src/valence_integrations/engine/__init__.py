@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any as Any  # the annotations of Segmented name it
+
 from valence_integrations.engine._engine import Engine
 from valence_integrations.engine._estimate import Estimate
 from valence_integrations.engine._progress import Progress
@@ -11,6 +13,7 @@ from valence_integrations.engine._shared import given_settings as given_settings
 from valence_integrations.engine._shared import shared_engine as shared_engine
 from valence_integrations.engine._stats import Stats
 from valence_integrations.errors import ItemError as ItemError  # the annotations of Estimate name it
+from valence_integrations.settings import ShortSegments as ShortSegments  # and those of Segmented this
 
 __all__ = ["Engine", "Estimate", "Progress", "Segmented", "Stats"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 
 @dataclass
@@ -41,7 +41,9 @@ class Stats:
     bytes_sent: int = 0
     audio_seconds: float = 0.0
     seconds_waited: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
 
     def add(self, **counts: float) -> None:
         """Add to counters."""
@@ -52,4 +54,4 @@ class Stats:
     def as_dict(self) -> dict[str, float]:
         """Return a consistent snapshot of all counters."""
         with self._lock:
-            return {spec.name: getattr(self, spec.name) for spec in fields(self) if not spec.name.startswith("_")}
+            return {spec.name: getattr(self, spec.name) for spec in fields(self)}

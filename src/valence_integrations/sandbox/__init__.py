@@ -8,9 +8,16 @@ the ``model_type`` of its answers says so.
 It shares no code with the clients of this library, so that a misreading of the API cannot pass every test.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence as Sequence  # the annotations of Faults name it
+
 from ._faults import Faults
 from ._journal import RequestRecord
 from ._policy import Policy
 from ._sandbox import Sandbox
 
 __all__ = ["Faults", "Policy", "RequestRecord", "Sandbox"]
+
+for _public in (Faults, Policy, RequestRecord, Sandbox):
+    _public.__module__ = __name__

@@ -252,6 +252,12 @@ class ValenceEmotionPipeline:
             AudioClassificationOutputElement(**label) for label in classify(engine, audio, parameters, self.on_error)
         ]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parameters": dataclasses.asdict(self._parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _parameters=Parameters(**state["_parameters"]))
+
     def __repr__(self) -> str:
         own = {"engine": self.engine, **dataclasses.asdict(self._parameters), "on_error": self.on_error}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
