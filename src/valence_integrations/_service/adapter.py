@@ -125,8 +125,9 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             # Neither the proxy nor the exception is quoted: they may contain a password.
             raise errors.SettingsError(
-                "cannot use a proxy of the environment. Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; a SOCKS proxy "
-                "needs: pip install 'requests[socks]'"
+                "cannot use a proxy of the environment.",
+                code="invalid_environment",
+                remedy="Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; for SOCKS: pip install 'requests[socks]'",
             ) from None
         return manager
 
@@ -143,7 +144,9 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
             context.load_verify_locations(file, directory)
         except OSError as error:
             raise errors.SettingsError(
-                f"cannot read the CA bundle {self._ca_bundle}: {error}. Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
+                f"cannot read the CA bundle {self._ca_bundle}: {error}.",
+                code="invalid_environment",
+                remedy="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
             ) from None
         context.sslsocket_class = BoundedTLSSocket
         return context
