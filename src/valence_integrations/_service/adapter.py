@@ -65,8 +65,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         with self._lock:
             if proxy not in self.proxy_manager:
                 if proxy.lower().startswith("https:"):
-                    kwargs["proxy_ssl_context"] = context = self._new_context()
-                    context.check_hostname = True  # urllib3 1.26 looks at the names of hosts only, not of proxies
+                    kwargs["proxy_ssl_context"] = self._new_context()
                 use_bounded_connections(super().proxy_manager_for(proxy, **kwargs))
             return self.proxy_manager[proxy]
 
