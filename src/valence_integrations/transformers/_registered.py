@@ -111,6 +111,9 @@ class ValenceModel(PreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
 
+ValenceModel.__module__ = "valence_integrations.transformers"
+
+
 class ValencePipeline(Pipeline):  # type: ignore[misc]
     """What ``transformers.pipeline("valence-emotion")`` makes.
 
