@@ -20,7 +20,7 @@ CLASSES: list[type[errors.ValenceError]] = [getattr(errors, name) for name in er
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
 SOURCE = Path(valence_integrations.__file__).parent
 
-#: Keywords that a class takes beside those of all.
+#: Keyword arguments that a class accepts in addition to the common ones.
 FIELDS: dict[str, dict[str, object]] = {
     "AudioTooShortError": {"min_duration": 4.5, "actual_duration": 2.5},
     "AudioTooLongError": {"max_duration": 15.0, "actual_duration": 20.0},
@@ -38,7 +38,7 @@ FIELDS: dict[str, dict[str, object]] = {
     "AsynchTimeoutError": {"request_id": "r-1"},
 }
 
-TRAVELS: dict[str, Callable[[Any], Any]] = {
+COPIES: dict[str, Callable[[Any], Any]] = {
     **{f"pickle {protocol}": lambda error, p=protocol: pickle.loads(pickle.dumps(error, p)) for protocol in (0, 2, 5)},
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -46,60 +46,62 @@ TRAVELS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def made(cls: type[errors.ValenceError], *, rich: bool) -> errors.ValenceError:
-    """Make an error with all it can carry, or with next to nothing."""
+def make_error(cls: type[errors.ValenceError], *, all_fields: bool) -> errors.ValenceError:
+    """Create an error with every field set, or with only a message."""
     if cls is errors.BatchError:
         failed = {3: errors.UnreadableAudioError("odd").named("b.wav")}
-        return errors.BatchError(failed, [EmotionPrediction(), EmotionPrediction(emotion="sad")] if rich else ())
-    if not rich:
+        return errors.BatchError(failed, [EmotionPrediction(), EmotionPrediction(emotion="sad")] if all_fields else ())
+    if not all_fields:
         return cls("something happened.")
     fields: Any = FIELDS.get(cls.__name__, {})
     error = cls("something happened.", code="other", setting="model", remedy="Do this.", **fields)
     return error.named("a.wav") if isinstance(error, errors.ItemError) else error
 
 
-def plain(value: object) -> object:
-    """Exceptions do not compare by value, and NaN does not compare at all."""
+def comparable(value: object) -> object:
+    """Convert to comparable values: exceptions compare by identity, and NaN is unequal to itself."""
     if isinstance(value, errors.ValenceError):
-        return (type(value), str(value), plain(vars(value)))
+        return (type(value), str(value), comparable(vars(value)))
     if isinstance(value, EmotionPrediction):
         return repr(value)
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return {key: comparable(part) for key, part in value.items()}
+    return [comparable(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_every_error_is_one_of_ours(cls: type[Exception]) -> None:
+def test_every_error_is_a_valence_error(cls: type[Exception]) -> None:
     assert issubclass(cls, errors.ValenceError)
     assert cls.__name__ in (errors.__doc__ or "")
     assert cls.__module__ == "valence_integrations.errors"
 
 
-@pytest.mark.parametrize("travel", TRAVELS.values(), ids=TRAVELS)
-@pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
+@pytest.mark.parametrize("copy_error", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("all_fields", [False, True], ids=["message only", "all fields"])
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_nothing_is_lost_on_the_way(cls: type[errors.ValenceError], rich: bool, travel: Callable[[Any], Any]) -> None:
-    error = made(cls, rich=rich)
-    back = travel(error)
-    assert type(back) is cls
-    assert (str(back), back.headline) == (str(error), error.headline)
+def test_pickle_and_copy_keep_every_field(
+    cls: type[errors.ValenceError], all_fields: bool, copy_error: Callable[[Any], Any]
+) -> None:
+    error = make_error(cls, all_fields=all_fields)
+    copied = copy_error(error)
+    assert type(copied) is cls
+    assert (str(copied), copied.headline) == (str(error), error.headline)
     for name in ("code", "setting", "message", "remedy", "args", *vars(error), *FIELDS.get(cls.__name__, ())):
-        assert plain(getattr(back, name)) == plain(getattr(error, name)), name
-    assert plain(vars(back)) == plain(vars(error))
-    assert getattr(back, "item", None) == ("a.wav" if rich and issubclass(cls, errors.ItemError) else None)
+        assert comparable(getattr(copied, name)) == comparable(getattr(error, name)), name
+    assert comparable(vars(copied)) == comparable(vars(error))
+    assert getattr(copied, "item", None) == ("a.wav" if all_fields and issubclass(cls, errors.ItemError) else None)
 
 
-def test_errors_of_a_worker_process_keep_all() -> None:
-    (back,) = joblib.Parallel(n_jobs=2)(
-        joblib.delayed(copy.copy)(made(cls, rich=True)) for cls in (errors.AudioTooShortError,)
+def test_error_from_a_worker_process_keeps_every_field() -> None:
+    (copied,) = joblib.Parallel(n_jobs=2)(
+        joblib.delayed(copy.copy)(make_error(cls, all_fields=True)) for cls in (errors.AudioTooShortError,)
     )
-    assert str(back) == "a.wav: something happened. Do this."
-    assert (back.code, back.setting, back.min_duration) == ("other", "model", 4.5)
+    assert str(copied) == "a.wav: something happened. Do this."
+    assert (copied.code, copied.setting, copied.min_duration) == ("other", "model", 4.5)
 
 
 class TestText:
-    def test_message_then_remedy(self) -> None:
+    def test_text_is_message_and_remedy(self) -> None:
         error = errors.ServerError("the service failed.", remedy="Try again later.")
         assert str(error) == "the service failed. Try again later."
         assert (error.message, error.remedy, error.headline) == (
@@ -111,12 +113,12 @@ class TestText:
         assert str(errors.ServerError("the service failed.")) == "the service failed."
         assert str(errors.ValenceError()) == ""
 
-    def test_an_item_error_names_its_item_once(self) -> None:
+    def test_item_error_names_its_item_once(self) -> None:
         error = errors.UnreadableAudioError("it is damaged.", remedy="Copy it.").named("a.wav").named("b.wav")
         assert str(error) == "a.wav: it is damaged. Copy it."
         assert (error.headline, error.message, error.item) == ("a.wav: it is damaged.", "it is damaged.", "a.wav")
 
-    def test_an_invalid_setting_is_named_in_front(self) -> None:
+    def test_text_starts_with_the_invalid_setting(self) -> None:
         error = errors.SettingsError("must be a number.", setting="max_calls")
         assert (str(error), error.message) == ("max_calls must be a number.", "must be a number.")
         assert str(errors.SettingsError("There is no column.", code="column_not_found", setting="x")) == (
@@ -130,10 +132,10 @@ class TestText:
         assert message.startswith("30 of 60 items failed")
         assert "item 0: 0.wav: odd" in message
         assert all(str(index) in message for index in failed)
-        assert message.endswith('\nMend or drop these items, or pass on_error="null" to get empty rows for them.')
+        assert message.endswith('\nFix or drop these items, or pass on_error="null" to get empty rows for them.')
 
 
-def test_standard_bases() -> None:
+def test_standard_base_classes() -> None:
     assert issubclass(errors.SettingsError, ValueError)
     assert issubclass(errors.UnreadableAudioError, ValueError)
     assert issubclass(errors.AudioNotFoundError, FileNotFoundError)
@@ -141,7 +143,7 @@ def test_standard_bases() -> None:
     assert 'pip install "valence-integrations[av]"' in str(errors.MissingDependencyError.of("Reading M4A", "av"))
 
 
-def test_a_batch_counts_its_codes() -> None:
+def test_batch_error_counts_its_codes() -> None:
     failed = [errors.AudioNotFoundError("x"), errors.ServerError("x"), errors.AudioNotFoundError("x")]
     batch = errors.BatchError(dict(enumerate(failed)))
     assert batch.codes == Counter(audio_not_found=2, server_error=1)
@@ -149,20 +151,20 @@ def test_a_batch_counts_its_codes() -> None:
 
 
 class TestCodes:
-    """The codes of the classes, those that are raised, `CODES` and the table in docs/errors.md are the same."""
+    """Class codes, raised codes, `CODES` and the table in docs/errors.md agree."""
 
-    def test_they_are_snake_case_and_differ(self) -> None:
+    def test_codes_are_snake_case_and_unique(self) -> None:
         assert len(set(errors.CODES)) == len(errors.CODES)
         assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in errors.CODES)
 
-    def test_every_class_has_one(self) -> None:
+    def test_every_class_has_a_code(self) -> None:
         assert {cls.code for cls in CLASSES} <= set(errors.CODES)
         grouping = {"ValenceError", "ItemError", "AudioError", "CallError", "AsynchError", "JobError"}
         own = [cls.code for cls in CLASSES if cls.__name__ not in grouping]
         assert len(set(own)) == len(own)
         assert {cls.code for cls in CLASSES if cls.__name__ in grouping} == {"other"}
 
-    def test_every_code_that_is_raised_is_listed_and_every_listed_one_is_raised(self) -> None:
+    def test_raised_codes_and_listed_codes_are_the_same(self) -> None:
         used = {code for path in SOURCE.rglob("*.py") for code in _codes_in(path)}
         by_class = {cls.code for cls in CLASSES}
         assert used <= set(errors.CODES)
@@ -170,7 +172,7 @@ class TestCodes:
         finer = {"endpoint_not_found", "network_unreachable", "tls_failed", "connection_broken"}
         assert set(errors.CODES) - used - by_class <= finer
 
-    def test_the_page_lists_them_all(self) -> None:
+    def test_documentation_lists_every_code(self) -> None:
         rows = re.findall(
             r"^\| `(\w+)` \| `(\w+)` \| .+? \| (?:`(\w+)`(?:, `\w+`)*|—) \| .+ \|$", PAGE.read_text(), re.MULTILINE
         )
@@ -185,7 +187,7 @@ class TestCodes:
 
 
 def _codes_in(path: Path) -> Iterator[str]:
-    """Every code in a ``code="..."`` of a call, in a ``code: Code = ...`` and in a ``cast("Code", ...)``."""
+    """Yield the codes in ``code="..."``, ``code: Code = ...`` and ``cast("Code", ...)`` expressions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case (

@@ -12,7 +12,7 @@ from valence_integrations.settings import RateLimits, changed_settings, given_ke
 KEY = "sk-very-secret"
 
 
-def test_defaults_are_those_of_the_contract() -> None:
+def test_default_settings() -> None:
     settings = Settings()
     assert settings.base_url == "https://api.getvalenceai.com"
     assert settings.discrete_path == "/emotionprediction"
@@ -23,7 +23,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.columns == ("angry", "happy", "neutral", "sad")
 
 
-def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "VALENCE_API_KEY": KEY,
         "VALENCE_API_BASE_URL": "https://eu.example.com/",
@@ -43,13 +43,13 @@ def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_env(model="7emotions", emotions=None).columns[0] == "angry"
 
 
-def test_an_unreadable_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALENCE_CONCURRENCY", "many")
     with pytest.raises(errors.SettingsError, match="VALENCE_CONCURRENCY is 'many'"):
         Settings()
 
 
-def test_the_key_is_read_at_call_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_read_at_call_time(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     with pytest.raises(errors.MissingKeyError, match=r"VALENCE_API_KEY.*api_key.*Sandbox"):
         settings.require_key()
@@ -58,7 +58,7 @@ def test_the_key_is_read_at_call_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(api_key="other").require_key() == "other"
 
 
-def test_the_key_is_in_no_repr_pickle_hash_or_comparison() -> None:
+def test_key_is_excluded_from_repr_pickle_hash_and_comparison() -> None:
     settings = Settings(api_key=KEY)
     assert KEY not in repr(settings)
     assert KEY.encode() not in pickle.dumps(settings)
@@ -70,14 +70,14 @@ def test_the_key_is_in_no_repr_pickle_hash_or_comparison() -> None:
 
 
 @pytest.mark.parametrize("key", [3, "käy", "a\nb"])
-def test_an_odd_key_is_refused_without_showing_it(key: object) -> None:
+def test_invalid_key_is_rejected_without_showing_it(key: object) -> None:
     with pytest.raises(errors.SettingsError, match="api_key") as caught:
         Settings(api_key=key)
     assert str(key) not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:9", "https://a.b/c/"])
-def test_urls_that_are_safe(url: str) -> None:
+def test_safe_base_url_is_accepted(url: str) -> None:
     assert Settings(base_url=url).base_url == url.rstrip("/")
 
 
@@ -93,7 +93,7 @@ def test_urls_that_are_safe(url: str) -> None:
         "https://a.b?x=1",
     ],
 )
-def test_urls_that_are_not(url: str) -> None:
+def test_unsafe_base_url_is_rejected(url: str) -> None:
     with pytest.raises(errors.SettingsError, match="base_url"):
         Settings(base_url=url)
 
@@ -123,12 +123,12 @@ def test_urls_that_are_not(url: str) -> None:
         ("discrete_path", "emotionprediction"),
     ],
 )
-def test_a_value_that_cannot_be_is_named(name: str, value: object) -> None:
+def test_invalid_value_is_named(name: str, value: object) -> None:
     with pytest.raises(errors.SettingsError, match=name):
         Settings(**{name: value})
 
 
-def test_a_custom_model_needs_its_emotions() -> None:
+def test_custom_model_requires_emotions() -> None:
     with pytest.raises(errors.SettingsError, match=r"emotions=\("):
         _ = Settings(model="mine").columns
     assert Settings(model="mine", emotions=["nervous", "calm"]).columns == ("nervous", "calm")

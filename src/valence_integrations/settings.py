@@ -1,4 +1,4 @@
-"""Settings: one frozen value that says how items are annotated, and with which account."""
+"""Settings: how items are annotated, and with which account."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from valence_integrations.errors import MissingKeyError, SettingsError
 
 __all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", "Settings"]
 
-#: Where the service lives [vendor's quickstart].
+#: Address of the service [vendor's quickstart].
 DEFAULT_BASE_URL = "https://api.getvalenceai.com"
 
-#: Settings on which an item's prediction depends, apart from the service that is asked.
+#: Settings that an item's prediction depends on, besides the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
-#: Concurrent calls if the account's policy does not tell: that of the service's documented standard policy.
+#: Concurrent calls if the account's policy sets no limit: the service's documented standard policy.
 DEFAULT_CONCURRENCY = 5
 
-#: The emotions of each model of the vendor [SDK 1.0.0], in alphabetical order.
+#: Emotions of each of the vendor's models [SDK 1.0.0], in alphabetical order.
 EMOTIONS: Mapping[str, tuple[str, ...]] = {
     "4emotions": ("angry", "happy", "neutral", "sad"),
     "7emotions": ("angry", "calm", "disgusted", "happy", "neutral", "sad", "surprised"),
@@ -49,11 +49,11 @@ class RateLimits:
     Parameters
     ----------
     requests_per_second, requests_per_minute, requests_per_hour, requests_per_day : int or None
-        Calls that may start in any such time.
+        Maximum number of calls that start in each such period.
     burst_limit : int or None
-        Calls that may start at once; the documents give the name only.
+        Maximum number of calls that start at once; the vendor documents only the name.
     max_concurrent_requests : int or None
-        Calls under way at once.
+        Maximum number of simultaneous calls.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class RateLimits:
 
 
 class _ApiKey:
-    """The key as it was given, else ``VALENCE_API_KEY`` at the moment of asking."""
+    """The key passed as an argument, else ``VALENCE_API_KEY``, read at each access."""
 
     def __get__(self, settings: Any, owner: type) -> str | None:
         if settings is None:
@@ -94,7 +94,7 @@ class _ApiKey:
 
 
 def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callable[[], T]:
-    """Read an environment variable, when the settings are made."""
+    """Return a function that reads an environment variable, for when the settings are created."""
     setting = variable.removeprefix("VALENCE_").removeprefix("API_").lower()
 
     def read() -> T:
@@ -119,52 +119,52 @@ def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callab
 class Settings:
     """How items are annotated, and with which account.
 
-    Settings are immutable and can be pickled; the key is in neither their repr, their hash nor their pickle.
-    What is not given is read from the environment variable in brackets, else it is the default.
+    Settings are immutable and can be pickled; their repr, hash and pickle do not contain the key.
+    A missing value is read from the environment variable in brackets, else the default is used.
 
     Parameters
     ----------
     api_key : str, optional
         The account's key [``VALENCE_API_KEY``, read at each call].
     base_url : str, default="https://api.getvalenceai.com"
-        Where the service lives [``VALENCE_API_BASE_URL``]. ``http://`` is accepted for this machine only.
+        Address of the service [``VALENCE_API_BASE_URL``]. ``http://`` is accepted for this machine only.
     discrete_path : str, default="/emotionprediction"
         Path of the DiscreteAPI: the quickstart's, or the SDK's ``/v1/discrete/emotion`` [``VALENCE_DISCRETE_PATH``].
     model : str, default="4emotions"
         ``"4emotions"``, ``"7emotions"`` or the name of a custom model [``VALENCE_MODEL``].
     emotions : sequence of str, optional
-        The emotions that get a column each; needed for a custom model only [``VALENCE_EMOTIONS``, with commas].
+        Emotions, one column each; required only for a custom model [``VALENCE_EMOTIONS``, comma-separated].
     payload : {"multipart", "json"}, default="multipart"
-        Body of a DiscreteAPI call. ``"json"`` sends what the quickstart sends: the 4.5 s from 0.5 s on, as numbers,
-        which is some twenty times as many bytes.
+        Body of a DiscreteAPI call. ``"json"`` sends 4.5 s of audio from 0.5 s on as numbers, as the quickstart does:
+        about twenty times as many bytes.
     sampling_rate : int, default=16000
-        Rate in Hz of waveforms that come without one.
+        Sampling rate, in Hz, of waveforms that have none.
     short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
         What to do with items under 5.0 s [``VALENCE_SHORT_AUDIO``].
     long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"
-        What to do with items over 15 s [``VALENCE_LONG_AUDIO``]. ``"asynch"`` stores the audio at the vendor for a
-        while (24 hours at most); nothing else does.
+        What to do with items over 15 s [``VALENCE_LONG_AUDIO``]. Only ``"asynch"`` stores audio at the vendor (for 24
+        hours at most).
     min_confidence : float, optional
-        An emotion under this confidence becomes None; its scores stay [``VALENCE_MIN_CONFIDENCE``].
+        An emotion under this confidence becomes None; its scores are kept [``VALENCE_MIN_CONFIDENCE``].
         The vendor recommends 0.38.
     concurrency : int, optional
-        Calls under way at once, over all processes of this machine with the same key [``VALENCE_CONCURRENCY``]; by
-        default the account's own limit, else 5.
+        Number of simultaneous calls, over all processes of this machine with the same key [``VALENCE_CONCURRENCY``];
+        by default the account's own limit, else 5.
     limits : "auto", RateLimits or None, default="auto"
-        How many calls may start in each second, minute, hour and day, counted over all processes of this machine with
-        the same key. ``"auto"`` asks the service for the account's policy, and takes its documented standard policy
-        if there is no answer. None sets no rate limit, only the concurrency cap.
+        Maximum number of calls that start in each second, minute, hour and day, counted over all processes of this
+        machine with the same key. ``"auto"`` asks the service for the account's policy, and uses the documented
+        standard policy if there is no answer. None sets no rate limit, only the concurrency cap.
     timeout : (float, float), default=(5, 30)
-        Seconds to connect, and to wait for the service to go on. A call as a whole ends within both together.
+        Connect and read timeouts, in seconds. A whole call ends within their sum.
     max_attempts : int, default=5
-        How often one call (for an item, or for one of its chunks) is made before it is given up.
+        Maximum number of attempts for one call (for an item, or for one of its chunks).
     max_calls : int, optional
-        Budget of an engine in one process: it stops before it makes more calls than this [``VALENCE_MAX_CALLS``].
+        Budget of an engine in one process: maximum number of calls [``VALENCE_MAX_CALLS``].
     max_audio_seconds : float, optional
-        Budget of an engine in one process: it stops before it sends more audio than this.
+        Budget of an engine in one process: maximum duration of the audio sent, in seconds.
     cache : bool or path, default=True
-        Keep answers on this machine, so that nothing is paid twice: True for the platform's cache directory
-        [``VALENCE_CACHE_DIR``], a directory, or False for none.
+        Keep answers on this machine, so that no call is paid for twice: True for the platform's cache directory
+        [``VALENCE_CACHE_DIR``], a directory, or False for no cache.
 
     Raises
     ------
@@ -200,25 +200,25 @@ class Settings:
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Settings:
-        """Read every setting that has an environment variable, the key included, now.
+        """Create settings from the environment variables; the key is read now, not at each call.
 
         Parameters
         ----------
         **overrides
-            Settings that go before the environment.
+            Settings that take precedence over the environment.
         """
         return cls(**{"api_key": os.environ.get("VALENCE_API_KEY") or None, **overrides})
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "base_url", _checked_url(self.base_url))
+        set_(self, "base_url", _validate_url(self.base_url))
         if not self.discrete_path.startswith("/"):
             raise SettingsError(f'must start with "/", not {self.discrete_path!r}.', setting="discrete_path")
         for name, kind in (("short_audio", ShortAudio), ("long_audio", LongAudio), ("payload", Payload)):
             check_choice(name, getattr(self, name), get_args(kind))
         if not self.model or not isinstance(self.model, str):
             raise SettingsError(f"must name a model, such as '4emotions', not {self.model!r}.", setting="model")
-        set_(self, "emotions", _checked_emotions(self.emotions))
+        set_(self, "emotions", _validate_emotions(self.emotions))
         for name in ("sampling_rate", "max_attempts"):
             _check_count(name, getattr(self, name))
         for name in ("concurrency", "max_calls"):
@@ -227,28 +227,28 @@ class Settings:
             _check_number(name, getattr(self, name), highest)
         if not (self.limits in ("auto", None) or isinstance(self.limits, RateLimits)):
             raise SettingsError(f'must be "auto", a RateLimits or None, not {self.limits!r}.', setting="limits")
-        set_(self, "timeout", _checked_timeout(self.timeout))
+        set_(self, "timeout", _validate_timeout(self.timeout))
         if not isinstance(self.cache, bool):
             set_(self, "cache", Path(self.cache))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The emotions that get a column each, in the order of the columns.
+        """The emotions, in the order of their columns.
 
         Raises
         ------
         SettingsError
-            If the model is a custom one and `emotions` was not given.
+            If the model is a custom one and `emotions` is missing.
         """
-        known = self.emotions or EMOTIONS.get(self.model)
-        if known is None:
+        emotions = self.emotions or EMOTIONS.get(self.model)
+        if emotions is None:
             raise SettingsError(
-                f"The emotions of the model {self.model!r} are not known here.",
+                f"The emotions of the model {self.model!r} are unknown.",
                 code="emotions_unknown",
                 setting="emotions",
                 remedy=f'Pass emotions=("angry", ...); {" and ".join(EMOTIONS)} need none.',
             )
-        return known
+        return emotions
 
     def require_key(self) -> str:
         """Return the API key.
@@ -263,8 +263,8 @@ class Settings:
         raise MissingKeyError(
             "there is no API key.",
             remedy="Set the environment variable VALENCE_API_KEY, or pass api_key=... "
-            "(worker processes see only the variable, and only if it was set before they started: "
-            "the key is in no pickle). To try things out without a key, use valence_integrations.sandbox.Sandbox.",
+            "(worker processes read only the variable, and only if it was set before they started: "
+            "pickles do not contain the key). To try it without a key, use valence_integrations.sandbox.Sandbox.",
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -278,14 +278,14 @@ class Settings:
 
 
 def given_key(settings: Settings) -> str | None:
-    """Return the key that the settings were made with; None if they read ``VALENCE_API_KEY`` at each call."""
+    """Return the key passed to the settings; None if they read ``VALENCE_API_KEY`` at each call."""
     return settings.__dict__.get("_api_key") or None
 
 
 def changed_settings(settings: Settings, **changes: Any) -> Settings:
-    """Return other settings with the same source of the key.
+    """Return a changed copy of the settings that keeps the source of the key.
 
-    ``dataclasses.replace`` would take the key of this moment for one that was given.
+    ``dataclasses.replace`` would turn the current value of ``VALENCE_API_KEY`` into a fixed key.
     """
     return dataclasses.replace(settings, **{"api_key": given_key(settings), **changes})
 
@@ -303,7 +303,7 @@ def _check_count(name: str, value: object, *, optional: bool = False) -> None:
         raise SettingsError(
             f"must be a whole number of at least 1, not {value!r}.",
             setting=name,
-            remedy="None is accepted, too." if optional else None,
+            remedy="None is also accepted." if optional else None,
         )
 
 
@@ -313,22 +313,22 @@ def _check_number(name: str, value: object, highest: float) -> None:
     ):
         allowed = "between 0 and 1" if highest == 1.0 else "of at least 0"
         raise SettingsError(
-            f"must be a number {allowed}, not {value!r}.", setting=name, remedy="None is accepted, too."
+            f"must be a number {allowed}, not {value!r}.", setting=name, remedy="None is also accepted."
         )
 
 
-def _checked_emotions(emotions: object) -> tuple[str, ...] | None:
+def _validate_emotions(emotions: object) -> tuple[str, ...] | None:
     if emotions is None:
         return None
     if isinstance(emotions, str):
         raise SettingsError(f"must be a sequence of names, such as ({emotions!r},), not a string.", setting="emotions")
     names = tuple(name.strip() if isinstance(name, str) else name for name in cast("tuple[str, ...]", emotions))
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise SettingsError(f"must be different, non-empty names, not {names!r}.", setting="emotions")
+        raise SettingsError(f"must be distinct, non-empty names, not {names!r}.", setting="emotions")
     return names
 
 
-def _checked_timeout(timeout: object) -> tuple[float, float]:
+def _validate_timeout(timeout: object) -> tuple[float, float]:
     try:
         connect, read = cast("tuple[float, float]", timeout)
         if connect > 0 and read > 0:
@@ -338,13 +338,13 @@ def _checked_timeout(timeout: object) -> tuple[float, float]:
     raise SettingsError(f"must be two positive numbers, (connect, read), not {timeout!r}.", setting="timeout")
 
 
-def _checked_url(url: str) -> str:
+def _validate_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
         raise SettingsError(f"must look like {DEFAULT_BASE_URL!r}, not {url!r}.", setting="base_url")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("must be a plain address, without user, query or fragment.", setting="base_url")
+        raise SettingsError("must be a URL without user, query or fragment.", setting="base_url")
     if parts.scheme == "http" and not _is_loopback(host):
         raise SettingsError(
             f"must be https://: {url!r} would send the key unencrypted (http:// is for 127.0.0.1).", setting="base_url"

@@ -36,12 +36,12 @@ def raised(**settings: object) -> errors.ValenceError:
     [
         (
             {"max_calls": 0},
-            "max_calls must be a whole number of at least 1, not 0. None is accepted, too.",
+            "max_calls must be a whole number of at least 1, not 0. None is also accepted.",
             "--max-calls must be a whole number of at least 1, not 0.",
         ),
         (
             {"min_confidence": 3},
-            "min_confidence must be a number between 0 and 1, not 3. None is accepted, too.",
+            "min_confidence must be a number between 0 and 1, not 3. None is also accepted.",
             "--min-confidence must be a number between 0 and 1, not 3.",
         ),
         (
@@ -51,9 +51,9 @@ def raised(**settings: object) -> errors.ValenceError:
         ),
         (
             {"model": "mine"},
-            "The emotions of the model 'mine' are not known here. "
+            "The emotions of the model 'mine' are unknown. "
             'Pass emotions=("angry", ...); 4emotions and 7emotions need none.',
-            "The emotions of the model 'mine' are not known here. Name them: --emotions angry,happy,...",
+            "The emotions of the model 'mine' are unknown. Name them: --emotions angry,happy,...",
         ),
         (
             {"discrete_path": "x"},

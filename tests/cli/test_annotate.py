@@ -103,7 +103,7 @@ class TestDone:
     def test_a_model_of_ones_own(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
         ended = run("annotate", "calls", "-o", "out.csv", "--model", "mine")
         assert ended.code == 2
-        assert "emotions of the model 'mine' are not known here. Name them: --emotions angry,happy,..." in ended.err
+        assert "emotions of the model 'mine' are unknown. Name them: --emotions angry,happy,..." in ended.err
         run("annotate", "calls", "-o", "out.csv", "--model", "mine", "--emotions", "excited,sleepy")
         assert list(rows(here / "out.csv")[0])[3:5] == ["emotion_excited", "emotion_sleepy"]
 

@@ -1,11 +1,11 @@
-"""Everything that this library raises, as one tree.
+"""The exception classes of this library.
 
 ::
 
     ValenceError
     ├── ItemError                     belongs to one item; the job goes on
     │   ├── AudioError                the audio itself
-    │   │   ├── UnreadableAudioError      no audio, damaged, or of an unknown form; also a ValueError
+    │   │   ├── UnreadableAudioError      not audio, damaged, or of an unknown format; also a ValueError
     │   │   │   └── AudioNotFoundError        no such file; also a FileNotFoundError
     │   │   ├── AudioTooShortError        min_duration, actual_duration
     │   │   ├── AudioTooLongError         max_duration, actual_duration
@@ -14,25 +14,25 @@
     │   │   ├── BadRequestError           any other 4xx; status_code, error_code
     │   │   ├── RateLimitError            429, after every attempt; retry_after
     │   │   ├── ServerError               5xx, after every attempt
-    │   │   ├── NetworkError              no connection, or one that broke
-    │   │   ├── ReadTimeoutError          the answer did not come in time
-    │   │   └── InvalidResponseError      an answer that cannot be understood
+    │   │   ├── NetworkError              no connection, or a broken one
+    │   │   ├── ReadTimeoutError          no answer within the timeout
+    │   │   └── InvalidResponseError      an answer that cannot be parsed
     │   └── AsynchError               a long item; request_id
-    │       ├── AsynchFailedError         the service gave the job up
+    │       ├── AsynchFailedError         the service reports the job as failed
     │       ├── AsynchExpiredError        the service no longer knows the job
-    │       └── AsynchTimeoutError        not finished within its deadline
+    │       └── AsynchTimeoutError        not finished by its deadline
     ├── JobError                      stops the job at once
     │   ├── SettingsError             also a ValueError
     │   ├── MissingKeyError
     │   ├── AuthenticationError       401 or 403
-    │   ├── RedirectError             the service points elsewhere
+    │   ├── RedirectError             the service redirects to another address
     │   ├── BudgetExceededError       max_calls or max_audio_seconds is spent
     │   └── ServiceUnavailableError   too many calls in a row have failed
     ├── BatchError                    some items of a job failed; errors, predictions
     └── MissingDependencyError        an extra is not installed; also an ImportError
 
-Each has a stable `code`, the `setting` that mends it if there is one, a `message` and a `remedy`: programs read these,
-people read ``str(error)``. Every exception survives pickling, and none carries the API key.
+Each exception has a stable `code`, a `message`, a `remedy` and, where one exists, the `setting` that fixes it. Use
+these in programs; ``str(error)`` is for people. Every exception can be pickled, and none contains the API key.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ __all__ = [
     "ValenceError",
 ]
 
-#: Every code that an exception may have; they are stable.
+#: All error codes; they are stable.
 CODES: tuple[str, ...] = get_args(Code)
 
 for _name in __all__:

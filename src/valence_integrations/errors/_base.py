@@ -1,4 +1,4 @@
-"""What every exception carries."""
+"""Base class of all exceptions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TypedDict
 
 from valence_integrations.errors._codes import Code
 
-__all__ = ["About", "ValenceError"]
+__all__ = ["ErrorDetails", "ValenceError"]
 
 
-class About(TypedDict, total=False):
-    """Keywords that every exception takes beside its own."""
+class ErrorDetails(TypedDict, total=False):
+    """Keyword arguments that every exception accepts, in addition to its own."""
 
     code: Code | None
     setting: str | None
@@ -18,27 +18,27 @@ class About(TypedDict, total=False):
 
 
 class ValenceError(Exception):
-    """Base of everything that this library raises.
+    """Base class of all exceptions that this library raises.
 
     Parameters
     ----------
     message : str, default=""
         What happened.
     code, setting : str, optional
-        By default those of the class.
+        Default to those of the class.
     remedy : str, optional
-        What to do.
+        How to fix it.
 
     Attributes
     ----------
     code : str
-        What happened, for programs: one of `CODES`.
+        What happened, in machine-readable form: one of `CODES`.
     setting : str or None
-        The setting that mends it, if one does.
+        The setting that fixes it, if there is one.
     message : str
-        What happened, for people.
+        What happened, in human-readable form.
     remedy : str
-        What to do, in terms of Python; empty if the message says all.
+        How to fix it, in terms of Python; empty if the message is enough.
     """
 
     code: str = "other"
@@ -55,7 +55,7 @@ class ValenceError(Exception):
 
     @property
     def headline(self) -> str:
-        """What happened, and to what; without the remedy."""
+        """The message with its subject, without the remedy."""
         return self.message
 
     def __str__(self) -> str:

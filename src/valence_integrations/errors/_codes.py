@@ -1,4 +1,4 @@
-"""Every code that an exception may have; the table in docs/errors.md says what each means."""
+"""All error codes; the table in docs/errors.md explains each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Code"]
 
-#: Stable: a code is never renamed, and never gets another meaning.
+#: Stable: a code is never renamed, and its meaning never changes.
 Code: TypeAlias = Literal[
     # the item and its audio
     "item_invalid",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from valence_integrations.errors._base import About, ValenceError
+from valence_integrations.errors._base import ErrorDetails, ValenceError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,20 +37,20 @@ class ItemError(ValenceError):
     Attributes
     ----------
     item : str or None
-        What the message calls the item: its path, or what it is.
+        Name of the item in the message: its path, or its type.
     """
 
     item: str | None = None
 
     def named(self, item: str) -> ItemError:
-        """Say which item the error belongs to, unless it already does."""
+        """Set the item that the error belongs to, unless it is set already."""
         if self.item is None:
             self.item = item
         return self
 
     @property
     def headline(self) -> str:
-        """The item, and what happened to it; without the remedy."""
+        """The item and the message, without the remedy."""
         return f"{self.item}: {self.message}" if self.item else self.message
 
 
@@ -59,7 +59,7 @@ class AudioError(ItemError):
 
 
 class UnreadableAudioError(AudioError, ValueError):
-    """The item is no audio, is damaged, or has an unknown form."""
+    """The item is not audio, is damaged, or has an unknown format."""
 
     code = "audio_unreadable"
 
@@ -76,7 +76,7 @@ class AudioTooShortError(AudioError):
     Attributes
     ----------
     min_duration, actual_duration : float or None
-        Seconds, as the service (or the header) tells them.
+        Seconds, as reported by the service or the file header.
     """
 
     code = "audio_too_short"
@@ -88,9 +88,9 @@ class AudioTooShortError(AudioError):
         *,
         min_duration: float | None = None,
         actual_duration: float | None = None,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, **about)
+        super().__init__(message, **details)
         self.min_duration = min_duration
         self.actual_duration = actual_duration
 
@@ -101,7 +101,7 @@ class AudioTooLongError(AudioError):
     Attributes
     ----------
     max_duration, actual_duration : float or None
-        Seconds, as the service (or the header) tells them.
+        Seconds, as reported by the service or the file header.
     """
 
     code = "audio_too_long"
@@ -113,9 +113,9 @@ class AudioTooLongError(AudioError):
         *,
         max_duration: float | None = None,
         actual_duration: float | None = None,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, **about)
+        super().__init__(message, **details)
         self.max_duration = max_duration
         self.actual_duration = actual_duration
 
@@ -138,9 +138,9 @@ class FileTooLargeError(AudioError):
         *,
         max_size_mb: float | None = None,
         actual_size_mb: float | None = None,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, **about)
+        super().__init__(message, **details)
         self.max_size_mb = max_size_mb
         self.actual_size_mb = actual_size_mb
 
@@ -162,9 +162,9 @@ class CallError(ItemError):
         *,
         status_code: int | None = None,
         error_code: str | None = None,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, **about)
+        super().__init__(message, **details)
         self.status_code = status_code
         self.error_code = error_code
 
@@ -175,7 +175,7 @@ class BadRequestError(CallError):
     code = "bad_request"
 
 
-class _AskedToWaitError(CallError):
+class _RetryAfterError(CallError):
     def __init__(
         self,
         message: str = "",
@@ -183,13 +183,13 @@ class _AskedToWaitError(CallError):
         status_code: int | None = None,
         error_code: str | None = None,
         retry_after: float | None = None,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, status_code=status_code, error_code=error_code, **about)
+        super().__init__(message, status_code=status_code, error_code=error_code, **details)
         self.retry_after = retry_after
 
 
-class RateLimitError(_AskedToWaitError):
+class RateLimitError(_RetryAfterError):
     """The service answered 429: too many calls.
 
     Attributes
@@ -202,7 +202,7 @@ class RateLimitError(_AskedToWaitError):
     setting = "concurrency"
 
 
-class ServerError(_AskedToWaitError):
+class ServerError(_RetryAfterError):
     """The service failed (5xx).
 
     Attributes
@@ -222,14 +222,14 @@ class _InterruptedCallError(CallError):
         status_code: int | None = None,
         error_code: str | None = None,
         sent: bool = True,
-        **about: Unpack[About],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, status_code=status_code, error_code=error_code, **about)
+        super().__init__(message, status_code=status_code, error_code=error_code, **details)
         self.sent = sent
 
 
 class NetworkError(_InterruptedCallError):
-    """No connection to the service, or one that broke.
+    """The service could not be reached, or the connection broke.
 
     Attributes
     ----------
@@ -241,7 +241,7 @@ class NetworkError(_InterruptedCallError):
 
 
 class ReadTimeoutError(_InterruptedCallError):
-    """The answer did not come in time.
+    """The service did not answer within the timeout.
 
     Attributes
     ----------
@@ -254,14 +254,14 @@ class ReadTimeoutError(_InterruptedCallError):
 
 
 class InvalidResponseError(CallError):
-    """The service's answer cannot be understood."""
+    """The service's answer cannot be parsed."""
 
     code = "invalid_response"
     setting = "base_url"
 
 
 class AsynchError(ItemError):
-    """A long item did not come back from the AsynchAPI.
+    """The AsynchAPI returned no result for a long item.
 
     Attributes
     ----------
@@ -269,8 +269,8 @@ class AsynchError(ItemError):
         The vendor's id of the job.
     """
 
-    def __init__(self, message: str = "", *, request_id: str | None = None, **about: Unpack[About]) -> None:
-        super().__init__(message, **about)
+    def __init__(self, message: str = "", *, request_id: str | None = None, **details: Unpack[ErrorDetails]) -> None:
+        super().__init__(message, **details)
         self.request_id = request_id
 
 
@@ -282,12 +282,12 @@ class AsynchFailedError(AsynchError):
 
 
 class AsynchExpiredError(AsynchError):
-    """The service does not know the request id (any more)."""
+    """The service does not know the request id, or no longer does."""
 
     code = "asynch_expired"
 
 
 class AsynchTimeoutError(AsynchError):
-    """The job was not finished within its deadline."""
+    """The job was not finished by its deadline."""
 
     code = "asynch_timeout"

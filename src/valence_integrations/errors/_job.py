@@ -1,4 +1,4 @@
-"""Errors of a whole job, and of what it needs."""
+"""Errors of a whole job, and of its requirements."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _MAX_LISTED = 10
 
 
 class JobError(ValenceError):
-    """The whole job cannot go on."""
+    """The whole job cannot continue."""
 
 
 class SettingsError(JobError, ValueError):
     """A setting has an invalid value, or settings, columns or files do not fit together.
 
-    With the code ``"invalid_setting"``, `message` says what is wrong with the value of `setting`, without its name;
-    the text begins with the name.
+    With the code ``"invalid_setting"``, `message` describes the invalid value of `setting` without the name of the
+    setting; ``str(error)`` starts with that name.
     """
 
     code = "invalid_setting"
 
     @property
     def headline(self) -> str:
-        """The setting, and what is wrong with it; without the remedy."""
+        """The setting and the message, without the remedy."""
         return f"{self.setting} {self.message}" if self.setting and self.code == "invalid_setting" else self.message
 
 
@@ -58,7 +58,7 @@ class AuthenticationError(JobError):
 
 
 class RedirectError(JobError):
-    """The service redirects; the key is sent to no host but ``base_url``'s."""
+    """The service redirects; the key is sent only to the host of ``base_url``."""
 
     code = "redirected"
     setting = "base_url"
@@ -71,7 +71,7 @@ class BudgetExceededError(JobError):
 
 
 class ServiceUnavailableError(JobError):
-    """So many calls in a row have failed that the service must be down."""
+    """Too many calls in a row have failed: the service is probably down."""
 
     code = "service_unavailable"
 
@@ -84,7 +84,7 @@ class BatchError(ValenceError):
     errors : dict of int to ValenceError
         The error of every failed item, by its position in the input.
     predictions : list of EmotionPrediction
-        The job's whole result, in order; failed items have their ``error`` set. Empty if they were iterated over.
+        All predictions of the job, in order; failed items have ``error`` set. Empty if the job was iterated over.
     """
 
     code = "batch_failed"
@@ -98,7 +98,7 @@ class BatchError(ValenceError):
         lines += [f"  item {index}: {error}" for index, error in islice(self.errors.items(), _MAX_LISTED)]
         if more := list(self.errors)[_MAX_LISTED:]:
             lines.append(f"  and {len(more)} more: items {', '.join(map(str, more))}")
-        remedy = 'Mend or drop these items, or pass on_error="null" to get empty rows for them.'
+        remedy = 'Fix or drop these items, or pass on_error="null" to get empty rows for them.'
         super().__init__("\n".join(lines), remedy=remedy)
         self.args = (self.errors, self.predictions)
 
@@ -107,7 +107,7 @@ class BatchError(ValenceError):
 
     @property
     def codes(self) -> Counter[str]:
-        """How many items failed with each code."""
+        """Number of failed items by error code."""
         return Counter(error.code for error in self.errors.values())
 
 
@@ -118,7 +118,7 @@ class MissingDependencyError(ValenceError, ImportError):
 
     @classmethod
     def of(cls, what: str, extra: str) -> MissingDependencyError:
-        """Name the pip command that installs `extra`."""
+        """Return an error that names the pip command to install `extra`."""
         return cls(
             f"{what} needs an optional dependency.", remedy=f'Install it: pip install "valence-integrations[{extra}]"'
         )
