@@ -26,7 +26,7 @@ def test_of_every_output(run: Run, mixed: Path, account: Sandbox, here: Path, ou
     assert (ended.code, ended.out, ended.err) == (0, "", "out.html\n")
     page = (here / "out.html").read_text(encoding="utf-8")
     assert f"<h1>Emotions in {output}</h1>" in page
-    for told in ("A damaged or empty file", "Lengthened: shorter than 5.0 s", "Uploaded to the AsynchAPI"):
+    for told in ("Damaged or empty file", "Padded: shorter than 5.0 s", "Uploaded to the AsynchAPI"):
         assert told in page
     assert "calls/long.wav" in page
     assert "calls/&lt;b&gt;bad.wav" in page
@@ -36,12 +36,12 @@ def test_of_every_output(run: Run, mixed: Path, account: Sandbox, here: Path, ou
 def test_with_the_annotation(run: Run, mixed: Path, account: Sandbox, here: Path) -> None:
     assert run("annotate", "calls", "-o", "out.csv", "-q", "--report", "mine.html", "--long", "chunk").code == 1
     page = (here / "mine.html").read_text(encoding="utf-8")
-    assert "Calls made to the service" in page
+    assert "Calls to the service" in page
     assert "long_audio" in page
     assert account.api_key not in page
     assert run("report", "out.csv", "-o", "other.html").code == 0
     other = (here / "other.html").read_text(encoding="utf-8")
-    assert "Cut into clips, near pauses" in other
+    assert "Cut into clips near pauses" in other
     assert "long_audio" not in other
 
 
@@ -84,7 +84,7 @@ def test_an_output_without_codes(run: Run, here: Path, output: str) -> None:
     page = (here / "old.html").read_text(encoding="utf-8")
     assert "Reason not recorded" in page
     assert "The file is empty." in page
-    assert "A damaged or empty file" not in page
+    assert "Damaged or empty file" not in page
 
 
 def test_a_code_that_is_none_of_ours(run: Run, here: Path) -> None:

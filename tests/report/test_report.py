@@ -22,7 +22,7 @@ HOSTILE = "\"><script>alert('x')</script><img src=//evil.example/x onerror=alert
 
 
 class Page(HTMLParser):
-    """A report, read strictly: every element is closed where it must be."""
+    """Strict parser of a report: every element must be closed correctly."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ def clip(emotion: str | None, confidence: float, **fields: object) -> EmotionPre
     return EmotionPrediction.from_segments([segment], **{"source": "discrete", "duration": 6.0, **fields})
 
 
-def call(stretches: int, source: str = "chunk") -> EmotionPrediction:
+def call(n_segments: int, source: str = "chunk") -> EmotionPrediction:
     emotions = itertools.cycle(("sad", "neutral", "angry"))
     segments = [
         EmotionSegment(10.0 * number, 10.0 * number + 10, emotion, 0.6, {emotion: 0.6})
-        for number, emotion in zip(range(stretches), emotions, strict=False)
+        for number, emotion in zip(range(n_segments), emotions, strict=False)
     ]
-    return EmotionPrediction.from_segments(segments, source=source, duration=10.0 * stretches)
+    return EmotionPrediction.from_segments(segments, source=source, duration=10.0 * n_segments)
 
 
 def report(tmp_path: Path, items: list[tuple[str, EmotionPrediction]], **more: object) -> Page:
@@ -89,8 +89,8 @@ def report(tmp_path: Path, items: list[tuple[str, EmotionPrediction]], **more: o
     return Page(path)
 
 
-class TestWhatItTells:
-    def test_emotions_are_counted_the_most_frequent_first(self, tmp_path: Path) -> None:
+class TestContent:
+    def test_emotions_are_sorted_by_frequency(self, tmp_path: Path) -> None:
         items = [("a", clip("sad", 0.5)), ("b", clip("happy", 0.6)), ("c", clip("happy", 0.8)), ("d", clip(None, 0.3))]
         page = report(tmp_path, items)
         assert page.row("happy") == ["50.0%", "2", "0.70", "0:12"]
@@ -98,7 +98,7 @@ class TestWhatItTells:
         assert page.row("no emotion") == ["25.0%", "1", "0.30", "0:06"]
         assert page.text.index("happy") < page.text.index("sad") < page.text.index("no emotion")
 
-    def test_confidences_are_counted_in_steps(self, tmp_path: Path) -> None:
+    def test_confidence_histogram(self, tmp_path: Path) -> None:
         items = [(str(at), clip("sad", at)) for at in (0.0, 0.05, 0.15, 0.35, 0.999, 1.0)] + [
             ("h", clip("happy", 0.15))
         ]
@@ -109,12 +109,14 @@ class TestWhatItTells:
         assert "0.10 to 0.15" not in page.text
         assert 'title="0.95 to 1.00 sad: 2"' in page.html
 
-    @pytest.mark.parametrize(("least", "told"), [(None, "0.38: the vendor recommends"), (0.5, "0.5: min_confidence")])
-    def test_a_line_shows_the_least_confidence(self, tmp_path: Path, least: float | None, told: str) -> None:
-        page = report(tmp_path, [("a", clip("sad", 0.5))], settings=Settings(min_confidence=least))
-        assert f"The dashed line is at {told}" in page.text
+    @pytest.mark.parametrize(
+        ("min_confidence", "label"), [(None, "0.38: the vendor recommends"), (0.5, "0.5: min_confidence")]
+    )
+    def test_line_shows_the_minimum_confidence(self, tmp_path: Path, min_confidence: float | None, label: str) -> None:
+        page = report(tmp_path, [("a", clip("sad", 0.5))], settings=Settings(min_confidence=min_confidence))
+        assert f"The dashed line is at {label}" in page.text
 
-    def test_each_long_item_has_its_strip_and_its_table(self, tmp_path: Path) -> None:
+    def test_each_long_item_has_a_timeline_and_a_table(self, tmp_path: Path) -> None:
         page = report(tmp_path, [("short.wav", clip("sad", 0.5)), ("long.wav", call(4)), ("other.wav", call(2))])
         strips = [attrs["aria-label"] for tag, attrs in page.tags if attrs.get("role") == "img"][1:]
         assert strips == [
@@ -129,7 +131,7 @@ class TestWhatItTells:
         assert titles[:2] == ["0:00 to 0:10: sad 0.60", "0:10 to 0:20: neutral 0.60"]
         assert ["0:30", "0:40", "sad", "0.60"] in page.rows
 
-    def test_the_least_certain_items_come_first_with_their_other_scores(self, tmp_path: Path) -> None:
+    def test_least_certain_items_are_listed_with_their_other_scores(self, tmp_path: Path) -> None:
         items = [(f"{number}.wav", clip("sad", 0.3 + number / 100)) for number in range(30)] + [("x", clip(None, 0.31))]
         page = report(tmp_path, items)
         listed = [row[0] for row in page.rows if row[0].endswith((".wav", "x"))]
@@ -138,7 +140,7 @@ class TestWhatItTells:
         assert page.row("x") == ["no emotion", "0.31", "angry 0.31, happy 0.20"]
         assert "11 more are in your results: sort them by confidence." in page.text
 
-    def test_the_way_of_each_item(self, tmp_path: Path) -> None:
+    def test_items_are_counted_by_route(self, tmp_path: Path) -> None:
         items = [
             ("a", clip("sad", 0.5)),
             ("padded.wav", clip("sad", 0.5, padded=True, duration=3.2, cached=True)),
@@ -154,37 +156,37 @@ class TestWhatItTells:
             ),
         ]
         page = report(tmp_path, items)
-        assert page.row("As they were, one call each") == ["1", "1", "0:06", "0"]
-        assert page.row("Lengthened: shorter than 5.0 s") == ["1", "1", "0:03", "1"]
-        assert page.row("Cut off: only the first 15 s were sent") == ["1", "1", "1:00", "0"]
-        assert page.row("Cut into clips, near pauses") == ["1", "3", "0:30", "0"]
+        assert page.row("Unchanged, one call each") == ["1", "1", "0:06", "0"]
+        assert page.row("Padded: shorter than 5.0 s") == ["1", "1", "0:03", "1"]
+        assert page.row("Truncated: only the first 15 s were sent") == ["1", "1", "1:00", "0"]
+        assert page.row("Cut into clips near pauses") == ["1", "3", "0:30", "0"]
         assert page.row("Uploaded to the AsynchAPI") == ["1", "12", "2:00", "0"]
-        assert page.row("Skipped because of their length") == ["1", "—", "0:02", "0"]
-        assert page.row("Missing: there was no audio") == ["1", "—", "—", "0"]
-        assert page.row("Annotated; the way is not told") == ["1", "—", "—", "0"]
+        assert page.row("Skipped because of their duration") == ["1", "—", "0:02", "0"]
+        assert page.row("Missing: no audio") == ["1", "—", "—", "0"]
+        assert page.row("Annotated, route unknown") == ["1", "—", "—", "0"]
         assert page.row("Failed") == ["1", "—", "—", "0"]
         assert ["padded.wav", "0:03.2", "1"] in page.rows
         assert ["chunked.wav", "0:30", "3"] in page.rows
         assert ["skipped.wav", "0:02", "—"] in page.rows
 
     @pytest.mark.parametrize("snapshot", [False, True])
-    def test_calls_paid_and_cached(self, tmp_path: Path, snapshot: bool) -> None:
+    def test_paid_calls_and_cached_answers_are_counted(self, tmp_path: Path, snapshot: bool) -> None:
         stats = Stats(calls=1234, retries=5, cache_hits=7, possibly_double_billed=2, audio_seconds=3725.0)
         items = [("a", clip("sad", 0.5)), ("b", clip("sad", 0.5, cached=True)), ("c", EmotionPrediction())]
         page = report(tmp_path, items, stats=stats.as_dict() if snapshot else stats)
         assert page.row("Items answered by new calls") == ["1"]
         assert page.row("Items answered from the cache") == ["1"]
-        assert page.row("Calls made to the service, those that were made again included") == ["1,234"]
-        assert page.row("of these, made again after a failure") == ["5"]
-        assert page.row("Answers from the cache, which cost nothing") == ["7"]
+        assert page.row("Calls to the service, including retries") == ["1,234"]
+        assert page.row("Retries after a failure") == ["5"]
+        assert page.row("Answers from the cache, free of charge") == ["7"]
         assert page.row("Audio sent") == ["1:02:05"]
 
-    def test_without_counters_it_says_so(self, tmp_path: Path) -> None:
+    def test_missing_counters_are_reported(self, tmp_path: Path) -> None:
         page = report(tmp_path, [("a", clip("sad", 0.5))])
-        assert "The engine's counters were not given" in page.text
+        assert "The engine's counters were not passed" in page.text
         assert "calls made" not in page.text
 
-    def test_settings_but_never_the_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_settings_are_listed_without_the_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", "key-of-the-environment")
         settings = Settings(api_key="key-of-the-settings", long_audio="chunk", limits=RateLimits(requests_per_day=None))
         page = report(tmp_path, [("a", clip("sad", 0.5))], settings=settings)
@@ -194,12 +196,12 @@ class TestWhatItTells:
         assert {spec.name for spec in dataclasses.fields(settings)} - shown == {"api_key"}
         assert "key-of" not in page.html
 
-    def test_a_stand_in_is_called_one(self, tmp_path: Path) -> None:
+    def test_sandbox_answers_are_marked(self, tmp_path: Path) -> None:
         items = [("a", clip("sad", 0.5))]
         assert "Not from Valence" in report(tmp_path, items, settings=Settings(base_url="http://127.0.0.1:8000")).text
         assert "Not from Valence" not in report(tmp_path, items, settings=Settings()).text
 
-    def test_of_nothing(self, tmp_path: Path) -> None:
+    def test_report_without_items(self, tmp_path: Path) -> None:
         page = report(tmp_path, [])
         assert "0 items" in page.text
         assert "No item has an emotion." in page.text
@@ -207,7 +209,7 @@ class TestWhatItTells:
 
 
 class TestFailures:
-    """Each error is really raised, and grouped; once as it is, and once as a result file gives it back."""
+    """Group errors that were really raised, directly and after reading them from a result file."""
 
     @pytest.fixture
     def raised(self, sandbox: Sandbox, tmp_path: Path) -> list[tuple[str, errors.ItemError, str]]:
@@ -217,28 +219,28 @@ class TestFailures:
             (tmp_path / name).write_bytes(data)
         base = {"base_url": sandbox.url, "api_key": sandbox.api_key, "max_attempts": 1}
         clip = (voice(6.0), 16_000)
-        tried: list[tuple[str, object, dict[str, object]]] = [
+        attempts: list[tuple[str, object, dict[str, object]]] = [
             ("The file cannot be opened", tmp_path / "no such: file.wav", base),
             ("The file cannot be opened", tmp_path, base),
-            ("An address in place of a file", "https://example.org/a.wav", base),
-            ("No audio, or a format that cannot be read", tmp_path / "letter.wav", base),
-            ("A damaged or empty file", tmp_path / "damaged.wav", base),
-            ("A damaged or empty file", tmp_path / "empty.wav", base),
+            ("URL instead of a file", "https://example.org/a.wav", base),
+            ("Not audio, or an unsupported format", tmp_path / "letter.wav", base),
+            ("Damaged or empty file", tmp_path / "damaged.wav", base),
+            ("Damaged or empty file", tmp_path / "empty.wav", base),
             ("Too short", (voice(2.0), 16_000), {**base, "short_audio": "error"}),
             ("Too long", (voice(20.0), 16_000), {**base, "long_audio": "error"}),
-            ("No connection, or one that broke", clip, {**base, "base_url": "http://127.0.0.1:9"}),
+            ("No connection, or a broken one", clip, {**base, "base_url": "http://127.0.0.1:9"}),
         ]
         faults = {
             "Too many calls": "429",
             "The service failed": "500",
-            "No connection, or one that broke": "drop",
-            "No answer in time": "hang",
-            "An answer that cannot be understood": "html",
-            "The service refuses the request": "400",
+            "No connection, or a broken one": "drop",
+            "Read timeout": "hang",
+            "Invalid answer": "html",
+            "The service rejects the request": "400",
         }
-        found = [self.error(title, item, settings) for title, item, settings in tried]
-        with Sandbox(faults=Faults(script=list(faults.values()), retry_after=0)) as shaky:
-            at = {"base_url": shaky.url, "api_key": shaky.api_key, "max_attempts": 1, "timeout": (5, 1.5)}
+        found = [self.error(title, item, settings) for title, item, settings in attempts]
+        with Sandbox(faults=Faults(script=list(faults.values()), retry_after=0)) as faulty:
+            at = {"base_url": faulty.url, "api_key": faulty.api_key, "max_attempts": 1, "timeout": (5, 1.5)}
             found += [self.error(title, clip, at) for title in faults]
         return found
 
@@ -249,7 +251,7 @@ class TestFailures:
         return title, caught.value, str(item)[:200]
 
     @pytest.mark.parametrize("read_back", [False, True])
-    def test_are_grouped_by_cause(
+    def test_failures_are_grouped_by_cause(
         self, tmp_path: Path, raised: list[tuple[str, errors.ItemError, str]], read_back: bool
     ) -> None:
         items = [
@@ -264,43 +266,43 @@ class TestFailures:
             count = expected.count(title)
             assert f"{title} {count} item" in page.text
         assert "Error code: audio_not_found, audio_path_invalid" in page.text
-        assert page.text.count("What to do: ") == len(set(expected))
+        assert page.text.count("How to fix: ") == len(set(expected))
 
-    def test_of_the_asynch_api(self, tmp_path: Path) -> None:
+    def test_asynch_failures_are_grouped_by_cause(self, tmp_path: Path) -> None:
         kinds = (errors.AsynchFailedError, errors.AsynchExpiredError, errors.AsynchTimeoutError)
         failed = [kind("whatever it says.") for kind in kinds]
         page = report(tmp_path, [("a", EmotionPrediction(error=error)) for error in failed])
-        assert page.causes == ["The AsynchAPI's result did not come", "The AsynchAPI could not process it"]
+        assert page.causes == ["No result from the AsynchAPI", "The AsynchAPI could not process it"]
         assert "Error code: asynch_expired, asynch_timeout" in page.text
 
-    def test_the_words_of_a_message_do_not_matter(self, tmp_path: Path) -> None:
-        said = "no answer from anybody: the file is damaged."
-        error = errors.UnreadableAudioError(said, code="url_not_fetched", remedy="Do this.")
+    def test_cause_does_not_depend_on_the_message(self, tmp_path: Path) -> None:
+        message = "no answer from anybody: the file is damaged."
+        error = errors.UnreadableAudioError(message, code="url_not_fetched", remedy="Do this.")
         page = report(tmp_path, [("a.wav", EmotionPrediction(error=error.named("elsewhere/a.wav")))])
-        assert page.causes == ["An address in place of a file"]
+        assert page.causes == ["URL instead of a file"]
         assert ["a.wav", "No answer from anybody: the file is damaged. Do this."] in page.rows
 
-    def test_every_code_of_an_item_has_a_title_and_a_remedy(self) -> None:
+    def test_every_item_error_code_has_a_title_and_a_remedy(self) -> None:
         job = errors.CODES[errors.CODES.index("invalid_setting") :]
         for code in errors.CODES:
             cause = cause_of(errors.ItemError("x", code=code))
             assert (cause.title == code) == (code in job and code not in ("other", "not_recorded")), code
             assert cause.remedy.endswith("."), code
 
-    def test_an_unknown_code_is_known_by_its_class_or_has_a_heading_of_its_own(self) -> None:
+    def test_unknown_code_uses_its_class_or_its_own_heading(self) -> None:
         newer = errors.ServerError("x", code="server_on_fire")  # type: ignore[arg-type]
         assert cause_of(newer) == cause_of(errors.ServerError("x"))
         read_back = cause_of(errors.ItemError("x", code="server_on_fire"))  # type: ignore[arg-type]
-        assert read_back == Cause("server_on_fire", "The message says what to do.")
+        assert read_back == Cause("server_on_fire", "See the message.")
 
-    def test_errors_without_a_code_of_their_own_are_one_group(self, tmp_path: Path) -> None:
+    def test_errors_without_a_specific_code_are_one_group(self, tmp_path: Path) -> None:
         items = [(f"{n}.wav", EmotionPrediction(error=errors.ItemError(f"it has {n} channels."))) for n in range(3)]
         page = report(tmp_path, items)
         assert "Other causes 3 items" in page.text
-        assert "What to do: The message says what to do." in page.text
+        assert "How to fix: See the message." in page.text
         assert ["1.wav", "It has 1 channels."] in page.rows
 
-    def test_many_are_listed_in_part_and_it_says_so(self, tmp_path: Path) -> None:
+    def test_long_list_of_failures_is_cut_off_with_a_note(self, tmp_path: Path) -> None:
         gone = EmotionPrediction(error=errors.AudioNotFoundError("the file cannot be read: No such file or directory."))
         codes = [f"odd_{'x' * n}" for n in range(1, 41)]
         odd = [EmotionPrediction(error=errors.ItemError("odd", code=code)) for code in codes]  # type: ignore[arg-type]
@@ -311,8 +313,8 @@ class TestFailures:
         assert len(page.rows) < 120
 
 
-class TestTheFile:
-    def test_it_is_self_contained(self, tmp_path: Path) -> None:
+class TestFile:
+    def test_file_is_self_contained(self, tmp_path: Path) -> None:
         page = report(tmp_path, [("a", clip("sad", 0.5)), ("b", call(3))])
         names = {tag for tag, _ in page.tags}
         assert not names & {"script", "img", "iframe", "object", "embed", "form"}
@@ -324,7 +326,7 @@ class TestTheFile:
         (policy,) = [attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
         assert policy.startswith("default-src 'none'")
 
-    def test_names_are_escaped_wherever_they_are(self, tmp_path: Path) -> None:
+    def test_names_are_escaped_everywhere(self, tmp_path: Path) -> None:
         error = errors.ValenceError(f"{HOSTILE}: something {HOSTILE}")
         weak = clip(HOSTILE, 0.2)
         items = [
@@ -348,16 +350,16 @@ class TestTheFile:
         assert page.all("h1") == [HOSTILE]
         assert page.all("title") == [HOSTILE]
 
-    def test_a_name_keeps_its_direction_to_itself(self, tmp_path: Path) -> None:
+    def test_writing_direction_of_a_name_is_isolated(self, tmp_path: Path) -> None:
         page = report(tmp_path, [("\u202egpj.wav", clip("sad", 0.2))])
         assert "\u202egpj.wav" in page.all("bdi")
 
-    def test_a_name_that_is_no_text_can_be_written(self, tmp_path: Path) -> None:
+    def test_undecodable_name_is_written(self, tmp_path: Path) -> None:
         path = tmp_path / "report.html"
         write_report(path, [(Path("caf\udce9.wav"), clip("sad", 0.2)), ("nul\0.wav", clip("sad", 0.2))])
         assert "caf\\udce9.wav" in path.read_text(encoding="utf-8")
 
-    def test_ten_thousand_long_items_with_long_names_are_under_2_mb(self, tmp_path: Path) -> None:
+    def test_report_of_ten_thousand_long_items_is_under_2_mb(self, tmp_path: Path) -> None:
         hour = call(720)
         broken = EmotionPrediction(error=errors.ValenceError("'<broken>' & " * 100))
         lines = (f"{'&<long name>/' * 20}{number}.wav" for number in range(12_000))
@@ -366,10 +368,10 @@ class TestTheFile:
         assert 500_000 < path.stat().st_size < 2_000_000
         page = Page(path)
         assert "9,900 more long items are in your results" in page.text
-        assert "The shortest of its 720 stretches are in your results only." in page.text
+        assert "The shortest of its 720 segments are only in your results." in page.text
         assert sum(attrs.get("role") == "img" for _, attrs in page.tags) == 101
 
-    def test_it_is_there_as_a_whole_or_not_at_all(self, tmp_path: Path) -> None:
+    def test_file_is_written_atomically(self, tmp_path: Path) -> None:
         path = tmp_path / "report.html"
         path.write_text("the former one")
 
@@ -388,11 +390,11 @@ class TestTheFile:
     @pytest.mark.parametrize(
         "item", [clip("sad", 0.5), ("a", "sad"), ("a", clip("sad", 0.5), 1), (0, clip("sad", 0.5)), "ab"]
     )
-    def test_what_is_no_pair_is_named(self, tmp_path: Path, item: object) -> None:
+    def test_invalid_pair_is_named(self, tmp_path: Path, item: object) -> None:
         with pytest.raises(TypeError, match=r"item 1 must be a pair \(name, EmotionPrediction\)"):
             write_report(tmp_path / "report.html", [("a", clip("sad", 0.5)), item])
 
-    def test_everything_has_a_name_for_screen_readers(self, tmp_path: Path) -> None:
+    def test_page_is_accessible_to_screen_readers(self, tmp_path: Path) -> None:
         failed = EmotionPrediction(error=errors.ValenceError("no"))
         page = report(tmp_path, [("a", clip("sad", 0.5)), ("b", call(3)), ("c", failed)], settings=Settings())
         assert ("html", {"lang": "en"}) in page.tags
@@ -407,7 +409,7 @@ class TestTheFile:
         assert all(attrs.get("scope") for tag, attrs in page.tags if tag == "th")
 
 
-def test_a_real_job(make_engine: Callable[..., Engine], tmp_path: Path) -> None:
+def test_report_of_a_real_job(make_engine: Callable[..., Engine], tmp_path: Path) -> None:
     paths = sorted((EXAMPLES / "audio").glob("*_happy.*"))
     engine = make_engine(long_audio="chunk", limits=None)
     names = [*paths, EXAMPLES / "audio" / "call.mp3", "no_such.wav"]
@@ -416,6 +418,6 @@ def test_a_real_job(make_engine: Callable[..., Engine], tmp_path: Path) -> None:
     write_report(path, zip(names, predictions, strict=True), settings=engine.settings, stats=engine.stats)
     page = Page(path)
     assert page.row("Items answered by new calls") == [str(len(paths) + 1)]
-    assert page.row("Calls made to the service, those that were made again included") == [str(engine.stats.calls)]
+    assert page.row("Calls to the service, including retries") == [str(engine.stats.calls)]
     assert "The file cannot be opened 1 item" in page.text
     assert engine.settings.api_key not in page.html

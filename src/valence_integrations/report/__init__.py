@@ -1,4 +1,4 @@
-"""The report: what a job came to, as one HTML file to look at, to keep and to send on."""
+"""HTML report on the results of a job, in one file."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def write_report(
     stats: Any = None,
     title: str = "Emotions",
 ) -> None:
-    """Write a report about a job: one HTML file that needs nothing else, neither network nor scripts.
+    """Write an HTML report about a job: one self-contained file, without network access or scripts.
 
-    It shows how emotions and confidences are distributed, a timeline for each long item, the least certain items,
-    what failed of which cause and what to do about it, what was padded, cut or uploaded, and what it cost. However
-    many items there are, it stays under 2 MB: of long lists it holds the beginning, and says so.
+    It shows the distribution of emotions and confidences, a timeline of each long item, the least certain items, the
+    failures by cause and how to fix them, the items that were padded, cut or uploaded, and the cost. It stays under
+    2 MB for any number of items: long lists are cut off, with a note.
 
     Parameters
     ----------
     path : str or path
-        The file to write. It is there as a whole or not at all.
+        The file to write. It is written atomically.
     items : iterable of (str or path, EmotionPrediction)
-        Each item's name and prediction, such as ``zip(paths, predictions)``; read once.
+        Name and prediction of each item, such as ``zip(paths, predictions)``; read once.
     settings : Settings, optional
-        The settings to list. The API key is not among them.
+        The settings to list, without the API key.
     stats : engine.Stats or mapping of str to float, optional
-        Counters of the engine, for what the job cost.
+        Counters of the engine, for the cost of the job.
     title : str, default="Emotions"
         Heading of the report.
 
     Raises
     ------
     TypeError
-        If an item is no such pair.
+        If an item is not such a pair.
     OSError
         If the file cannot be written.
 
@@ -68,7 +68,7 @@ def write_report(
         name, prediction = _pair(item, number)
         summary.add(name, prediction)
     counters: Mapping[str, float] | None = stats.as_dict() if hasattr(stats, "as_dict") else stats
-    # A file name may hold bytes that are no text, which Python keeps as surrogates.
+    # Python represents undecodable bytes of a file name as surrogates.
     _write(Path(path), page(summary, settings, counters, title).encode("utf-8", "backslashreplace"))
 
 
@@ -78,7 +78,7 @@ def _pair(item: Any, number: int) -> tuple[str, EmotionPrediction]:
             return os.fsdecode(name), prediction
     raise TypeError(
         f"item {number} must be a pair (name, EmotionPrediction), not {type(item).__name__}: "
-        "give zip(names, predictions)."
+        "pass zip(names, predictions)."
     )
 
 

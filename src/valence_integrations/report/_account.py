@@ -1,4 +1,4 @@
-"""Sections of the report about the job itself: how items were sent, what it cost, and the settings."""
+"""Sections of the report about the job: how items were sent, the cost, and the settings."""
 
 from __future__ import annotations
 
@@ -8,80 +8,82 @@ from dataclasses import asdict, fields, is_dataclass
 
 from valence_integrations._format import clock
 from valence_integrations._html.tag import Html, tag
-from valence_integrations.report._summary import Summary, Way
-from valence_integrations.report._table import folded, item_cell, more, table
+from valence_integrations.report._summary import Route, Summary
+from valence_integrations.report._table import details, item_cell, omitted_note, table
 from valence_integrations.settings import Settings
 
-#: Ways that an item may take, in the order of the table.
-_WAYS = {
-    "discrete": "As they were, one call each",
-    "padded": "Lengthened: shorter than 5.0 s",
-    "truncated": "Cut off: only the first 15 s were sent",
-    "chunk": "Cut into clips, near pauses",
+#: Headings of the routes, in the order of the table.
+_ROUTES = {
+    "discrete": "Unchanged, one call each",
+    "padded": "Padded: shorter than 5.0 s",
+    "truncated": "Truncated: only the first 15 s were sent",
+    "chunk": "Cut into clips near pauses",
     "asynch": "Uploaded to the AsynchAPI",
-    "unknown": "Annotated; the way is not told",
-    "skipped": "Skipped because of their length",
-    "missing": "Missing: there was no audio",
+    "unknown": "Annotated, route unknown",
+    "skipped": "Skipped because of their duration",
+    "missing": "Missing: no audio",
     "failed": "Failed",
 }
 
-#: Ways whose items are listed by name.
+#: Routes whose items are listed by name.
 _LISTED = ("padded", "truncated", "chunk", "asynch", "skipped", "missing")
 
-#: Counters of an engine, as people read them.
+#: Labels of the engine's counters.
 _COUNTERS = {
-    "calls": "Calls made to the service, those that were made again included",
-    "retries": "of these, made again after a failure",
-    "rate_limited": "Answers of 429: too many calls",
-    "possibly_double_billed": "Calls that failed, were made again, and may have been billed twice",
-    "cache_hits": "Answers from the cache, which cost nothing",
-    "failures": "Items that failed for good",
+    "calls": "Calls to the service, including retries",
+    "retries": "Retries after a failure",
+    "rate_limited": "Rate-limited answers (429)",
+    "possibly_double_billed": "Retried calls that may have been billed twice",
+    "cache_hits": "Answers from the cache, free of charge",
+    "failures": "Failed items",
 }
 
 
-def ways(summary: Summary) -> Html:
-    """How items were sent."""
-    known = [(name, summary.ways[name]) for name in _WAYS if name in summary.ways]
+def routes(summary: Summary) -> Html:
+    """Return the section on how items were sent."""
+    known = [(name, summary.routes[name]) for name in _ROUTES if name in summary.routes]
     rows = [
         (
-            _WAYS[name],
-            f"{way.items:,}",
-            f"{way.segments:,}" if way.segments else "—",
-            clock(round(way.seconds)) if way.seconds else "—",
-            f"{way.cached:,}",
+            _ROUTES[name],
+            f"{route.items:,}",
+            f"{route.segments:,}" if route.segments else "—",
+            clock(round(route.seconds)) if route.seconds else "—",
+            f"{route.cached:,}",
         )
-        for name, way in known
+        for name, route in known
     ]
     return tag(
         "div",
-        table("How items were sent", ["Way", "Items#", "Segments#", "Audio#", "From the cache#"], rows),
-        (_listed(name, way) for name, way in known if name in _LISTED),
+        table("How items were sent", ["Route", "Items#", "Segments#", "Audio#", "From the cache#"], rows),
+        (_listed(name, route) for name, route in known if name in _LISTED),
     )
 
 
-def _listed(name: str, way: Way) -> Html:
-    return folded(
-        f"{_WAYS[name].partition(':')[0]}: {way.items:,}",
+def _listed(name: str, route: Route) -> Html:
+    return details(
+        f"{_ROUTES[name].partition(':')[0]}: {route.items:,}",
         table(
-            _WAYS[name],
-            ["Item", "Length#", "Segments#"],
+            _ROUTES[name],
+            ["Item", "Duration#", "Segments#"],
             [
                 (
                     item_cell(item),
                     "—" if math.isnan(prediction.duration) else clock(prediction.duration),
                     len(prediction.segments) or "—",
                 )
-                for item, prediction in way.first
+                for item, prediction in route.first
             ],
         ),
-        more(way.items - len(way.first), "are in your results."),
+        omitted_note(route.items - len(route.first), "are in your results."),
     )
 
 
 def calls(summary: Summary, stats: Mapping[str, float] | None) -> Html:
-    """What the job cost."""
-    cached = sum(way.cached for way in summary.ways.values())
-    answered = sum(way.items for name, way in summary.ways.items() if name not in ("skipped", "missing", "failed"))
+    """Return the section on the cost of the job."""
+    cached = sum(route.cached for route in summary.routes.values())
+    answered = sum(
+        route.items for name, route in summary.routes.items() if name not in ("skipped", "missing", "failed")
+    )
     rows = [("Items answered by new calls", f"{answered - cached:,}"), ("Items answered from the cache", f"{cached:,}")]
     if stats is not None:
         rows += [(label, f"{stats[name]:,.0f}") for name, label in _COUNTERS.items() if name in stats]
@@ -89,16 +91,16 @@ def calls(summary: Summary, stats: Mapping[str, float] | None) -> Html:
             rows.append(("Audio sent", clock(round(stats["audio_seconds"]))))
         if "bytes_sent" in stats:
             rows.append(("Bytes sent", f"{stats['bytes_sent'] / 2**20:,.1f} MiB"))
-    unknown = "The engine's counters were not given: calls and retries are not known." if stats is None else None
+    unknown = "The engine's counters were not passed: calls and retries are unknown." if stats is None else None
     return tag(
         "div",
-        table("What it cost", ["What", "Count#"], rows, "narrow"),
+        table("Cost", ["Counter", "Count#"], rows, "narrow"),
         tag("p", unknown, class_="more") if unknown else None,
     )
 
 
 def settings_used(settings: Settings | None) -> Html | None:
-    """The settings, but never the key."""
+    """Return the section on the settings, without the key."""
     if settings is None:
         return None
     rows = [
@@ -109,7 +111,7 @@ def settings_used(settings: Settings | None) -> Html | None:
     return tag(
         "div",
         table("Settings", ["Setting", "Value"], rows, "narrow"),
-        tag("p", "The API key is not in this file.", class_="more"),
+        tag("p", "This file does not contain the API key.", class_="more"),
     )
 
 

@@ -1,6 +1,6 @@
-"""Why items failed: for each code of an error, what a report calls it, and its remedy.
+"""Causes of failures: heading and remedy in the report for each error code.
 
-A report is read by people who may use Python or the command line, so remedies name both.
+Remedies name both Python settings and CLI options, because readers may use either.
 """
 
 from __future__ import annotations
@@ -14,92 +14,92 @@ __all__ = ["OTHER", "Cause", "cause_of"]
 
 @dataclass(frozen=True)
 class Cause:
-    """Why many items may fail, and what to do."""
+    """A cause of failures, and how to fix it."""
 
     title: str
     remedy: str
 
 
-_IN_THE_MESSAGE = "The message says what to do."
+_SEE_MESSAGE = "See the message."
 _EXPORT_AGAIN = "Export or copy it again."
 _RUN_AGAIN = "Check the network, the proxy and base_url (--base-url); then run again."
 
-OTHER = Cause("Other causes", _IN_THE_MESSAGE)
+OTHER = Cause("Other causes", _SEE_MESSAGE)
 
 _CANNOT_BE_OPENED = Cause(
     "The file cannot be opened",
-    "Check that it is a file, that it is there and may be read. Relative paths start at the working directory.",
+    "Check that the file exists and is readable. Relative paths start at the working directory.",
 )
 _NOT_READABLE = Cause(
-    "No audio, or a format that cannot be read",
+    "Not audio, or an unsupported format",
     'M4A, MP4 and WebM need pip install "valence-integrations[av]". '
-    "A download that is really an HTML page looks like this, too.",
+    "A download that is really an HTML page also causes this error.",
 )
-_DAMAGED = Cause("A damaged or empty file", _EXPORT_AGAIN)
-_NOT_AUDIO = Cause("Not audio, or an invalid waveform", _IN_THE_MESSAGE)
+_DAMAGED = Cause("Damaged or empty file", _EXPORT_AGAIN)
+_NOT_AUDIO = Cause("Not audio, or an invalid waveform", _SEE_MESSAGE)
 _SEGMENTS = Cause("Invalid segments", "A segment needs its start and end in seconds, within the audio.")
-_NO_CONNECTION = Cause("No connection, or one that broke", _RUN_AGAIN)
-_LATE = Cause(
-    "The AsynchAPI's result did not come", 'Run again within 24 hours, or use long_audio="chunk" (--long chunk).'
+_NO_CONNECTION = Cause("No connection, or a broken one", _RUN_AGAIN)
+_NO_RESULT = Cause(
+    "No result from the AsynchAPI", 'Run again within 24 hours, or use long_audio="chunk" (--long chunk).'
 )
 
-#: By code; docs/errors.md has the same for all codes.
+#: Cause by error code; docs/errors.md lists all codes.
 _CAUSES = {
     "audio_not_found": _CANNOT_BE_OPENED,
     "audio_path_invalid": _CANNOT_BE_OPENED,
     "audio_open_failed": _CANNOT_BE_OPENED,
-    "url_not_fetched": Cause("An address in place of a file", "Download the file, and give its path."),
+    "url_not_fetched": Cause("URL instead of a file", "Download the file and pass its path."),
     "audio_format_unknown": _NOT_READABLE,
     "audio_needs_av": _NOT_READABLE,
-    "audio_unreadable": Cause("Unreadable audio", _IN_THE_MESSAGE),
+    "audio_unreadable": Cause("Unreadable audio", _SEE_MESSAGE),
     "audio_damaged": _DAMAGED,
     "audio_empty": _DAMAGED,
     "item_invalid": _NOT_AUDIO,
     "waveform_invalid": _NOT_AUDIO,
-    "sampling_rate_invalid": Cause("An invalid sampling rate", "Give it in Hz, as a whole number of at least 1000."),
+    "sampling_rate_invalid": Cause("Invalid sampling rate", "Pass it in Hz, as a whole number of at least 1000."),
     "audio_too_short": Cause("Too short", 'Use short_audio="pad" (--short pad), or drop the item.'),
     "audio_too_long": Cause("Too long", 'Use long_audio="asynch" or "chunk" (--long chunk), or cut the item.'),
     "file_too_large": Cause(
-        "The file is too large for the account", 'Use long_audio="chunk" (--long chunk), or cut the item.'
+        "File too large for the account", 'Use long_audio="chunk" (--long chunk), or cut the item.'
     ),
     "segments_invalid": _SEGMENTS,
     "segment_outside_audio": _SEGMENTS,
-    "segments_failed": Cause("Several segments of an item failed", _IN_THE_MESSAGE),
+    "segments_failed": Cause("Several segments of an item failed", _SEE_MESSAGE),
     "rate_limited": Cause(
         "Too many calls", "Lower concurrency (--concurrency), or wait for the quota; then run again."
     ),
-    "server_error": Cause("The service failed", "Run again later: what is done is in the cache."),
+    "server_error": Cause("The service failed", "Run again later: finished items are in the cache."),
     "network_unreachable": _NO_CONNECTION,
     "tls_failed": _NO_CONNECTION,
     "connection_broken": _NO_CONNECTION,
     "network_error": _NO_CONNECTION,
-    "read_timeout": Cause("No answer in time", "Raise timeout=(connect, read), or run again later."),
+    "read_timeout": Cause("Read timeout", "Raise timeout=(connect, read), or run again later."),
     "invalid_response": Cause(
-        "An answer that cannot be understood",
-        "Check base_url (--base-url): a proxy's login page looks like this. Then run again.",
+        "Invalid answer",
+        "Check base_url (--base-url): a proxy's login page also causes this error. Then run again.",
     ),
-    "bad_request": Cause("The service refuses the request", "Check the model and the audio."),
+    "bad_request": Cause("The service rejects the request", "Check the model and the audio."),
     "endpoint_not_found": Cause(
         "The service has no such path", "Check base_url (--base-url) and discrete_path (VALENCE_DISCRETE_PATH)."
     ),
     "asynch_failed": Cause(
         "The AsynchAPI could not process it", 'Check the audio, or use long_audio="chunk" (--long chunk).'
     ),
-    "asynch_expired": _LATE,
-    "asynch_timeout": _LATE,
+    "asynch_expired": _NO_RESULT,
+    "asynch_timeout": _NO_RESULT,
     "not_recorded": Cause(
         "Reason not recorded",
-        "The messages say what happened. Outputs written by this version have the column emotion_error_code.",
+        "Read the messages. Outputs written by this version have the column emotion_error_code.",
     ),
 }
 
 
 def cause_of(error: ValenceError) -> Cause:
-    """Cause of an error, by its code; of a code that is not known here, by that of its class.
+    """Return the cause of an error by its code, or by the code of its class if its own code is unknown.
 
-    A result file may be of a newer version, so an unknown code has a heading of its own.
+    A result file may come from a newer version, so an unknown code gets its own heading.
     """
     for code in (error.code, type(error).code):
         if code in _CAUSES:
             return _CAUSES[code]
-    return OTHER if error.code == ValenceError.code else Cause(error.code, _IN_THE_MESSAGE)
+    return OTHER if error.code == ValenceError.code else Cause(error.code, _SEE_MESSAGE)

@@ -1,4 +1,4 @@
-"""The report's page: its frame, and the order of its sections."""
+"""HTML page of the report, and the order of its sections."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from valence_integrations.report import _account, _sections
 from valence_integrations.report._summary import Summary
 from valence_integrations.settings import Settings
 
-#: The page fetches nothing and runs nothing, whatever it holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+#: The page loads and runs nothing, whatever its content.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
 
-#: Where a stand-in for the service runs.
-_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+#: Hosts of a local sandbox.
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def page(summary: Summary, settings: Settings | None, stats: Mapping[str, float] | None, title: str) -> str:
-    """Build the whole page."""
+    """Build the page."""
     sections = [
         ("emotions", "Emotions", _sections.emotions(summary)),
         ("confidence", "Confidence", _sections.confidence(summary, settings)),
         ("timelines", "Timelines", _sections.timelines(summary)),
         ("least-certain", "Least certain", _sections.least_certain(summary)),
         ("failures", "Failures", _sections.failures(summary)),
-        ("ways", "How items were sent", _account.ways(summary)),
+        ("routes", "How items were sent", _account.routes(summary)),
         ("cost", "Calls", _account.calls(summary, stats)),
         ("settings", "Settings", _account.settings_used(settings)),
     ]
@@ -42,7 +44,7 @@ def page(summary: Summary, settings: Settings | None, stats: Mapping[str, float]
             "header",
             tag("h1", title),
             tag("p", f"{summary.items:,} items · ", tag("time", f"{made:%Y-%m-%d %H:%M}", datetime=made.isoformat())),
-            _stand_in(settings),
+            _sandbox_notice(settings),
             _tiles(summary, stats),
             tag("nav", (tag("a", heading, href=f"#{name}") for name, heading, _ in shown), aria_label="Sections"),
         ),
@@ -53,12 +55,12 @@ def page(summary: Summary, settings: Settings | None, stats: Mapping[str, float]
                 for name, heading, content in shown
             ),
         ),
-        tag("footer", tag("p", f"Made by valence-integrations {__version__}. This file holds no audio and no key.")),
+        tag("footer", tag("p", f"Made by valence-integrations {__version__}. This file contains no audio and no key.")),
     )
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=_CONTENT_SECURITY_POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
@@ -68,23 +70,23 @@ def page(summary: Summary, settings: Settings | None, stats: Mapping[str, float]
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _stand_in(settings: Settings | None) -> Html | None:
-    if settings is None or urlsplit(settings.base_url).hostname not in _THIS_MACHINE:
+def _sandbox_notice(settings: Settings | None) -> Html | None:
+    if settings is None or urlsplit(settings.base_url).hostname not in _LOCAL_HOSTS:
         return None
     return tag(
         "p",
         tag("strong", "Not from Valence. "),
-        f"The answers came from {settings.base_url}, a stand-in on the machine of the job. It is no emotion model.",
+        f"The answers came from {settings.base_url}, a local stand-in, not an emotion model.",
         class_="notice",
     )
 
 
 def _tiles(summary: Summary, stats: Mapping[str, float] | None) -> Html:
     without = summary.items - summary.annotated - summary.failed
-    cached = sum(way.cached for way in summary.ways.values())
+    cached = sum(route.cached for route in summary.routes.values())
     numbers = {
         "with an emotion": f"{summary.annotated:,}",
-        "without": f"{without:,}",
+        "without an emotion": f"{without:,}",
         "failed": f"{summary.failed:,}",
         "of audio": _hours(summary.seconds),
         "calls made": f"{stats['calls']:,.0f}" if stats and "calls" in stats else None,

@@ -1,4 +1,4 @@
-"""Sections of the report about what was found: emotions, confidence, timelines, doubt, failures."""
+"""Sections of the report about the results: emotions, confidence, timelines, least certain items, failures."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from valence_integrations._html.pictures import (
     swatch,
 )
 from valence_integrations._html.tag import Html, tag
-from valence_integrations.report._summary import BINS, MOST_STRIPS, Failures, Summary
-from valence_integrations.report._table import bar_cell, folded, item_cell, message_cell, more, table, tail
+from valence_integrations.report._summary import BINS, MAX_STRIPS, Failures, Summary
+from valence_integrations.report._table import bar_cell, details, item_cell, message_cell, omitted_note, table, tail
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import Settings
 
-#: The vendor recommends to drop an emotion under this confidence [quickstart].
+#: The vendor recommends dropping emotions below this confidence [quickstart].
 _RECOMMENDED = 0.38
 
-#: Pieces of all timelines together, for the report's size; and of each, at the least and at the most.
-_ALL_PIECES, _FEWEST_PIECES, _MOST_PIECES = 5_000, 50, 240
+#: Maximum number of pieces over all timelines, which limits the file size; minimum and maximum for each timeline.
+_MAX_TOTAL_PIECES, _MIN_PIECES, _MAX_PIECES = 5_000, 50, 240
 
 
 def emotions(summary: Summary) -> Html:
-    """How often each emotion was found."""
+    """Return the section on the frequency of each emotion."""
     known = summary.ranked
     if not known:
         return tag("p", "No item has an emotion.")
@@ -46,7 +46,7 @@ def emotions(summary: Summary) -> Html:
         )
         for emotion, found in known.items()
     ]
-    dropped = f"“{NO_EMOTION}”: the confidence is under min_confidence." if None in known else None
+    dropped = f"“{NO_EMOTION}”: the confidence is below min_confidence." if None in known else None
     return tag(
         "div",
         table("Items by emotion", ["Emotion", "Share", "Items#", "Mean confidence#", "Audio#"], rows),
@@ -55,7 +55,7 @@ def emotions(summary: Summary) -> Html:
 
 
 def confidence(summary: Summary, settings: Settings | None) -> Html | None:
-    """How confidences are distributed."""
+    """Return the section on the distribution of confidences."""
     known = summary.ranked
     if not known:
         return None
@@ -79,7 +79,7 @@ def confidence(summary: Summary, settings: Settings | None) -> Html | None:
         )
         for at, count in enumerate(sums)
     )
-    told = "min_confidence" if least is not None else "the vendor recommends to drop what is under it"
+    line_label = "min_confidence" if least is not None else "the vendor recommends dropping emotions below it"
     peak = sums.index(highest)
     label = f"Distribution of {total:,} confidences. The highest bar is {_range(peak)}: {highest:,} items."
     return tag(
@@ -93,8 +93,8 @@ def confidence(summary: Summary, settings: Settings | None) -> Html | None:
             class_="histogram",
         ),
         tag("div", (tag("span", f"{tick:g}") for tick in (0, 0.25, 0.5, 0.75, 1)), class_="ticks", aria_hidden="true"),
-        tag("figcaption", f"Confidence in each item's emotion, 0 to 1. The dashed line is at {line:g}: {told}."),
-        folded(
+        tag("figcaption", f"Confidence in each item's emotion, 0 to 1. The dashed line is at {line:g}: {line_label}."),
+        details(
             "Confidence as a table",
             table(
                 "Items by confidence",
@@ -119,39 +119,41 @@ def _range(at: int) -> str:
 
 
 def timelines(summary: Summary) -> Html | None:
-    """A strip for each long item."""
+    """Return the section with a timeline of each long item."""
     if not summary.strips:
         return None
-    most = min(max(_ALL_PIECES // len(summary.strips), _FEWEST_PIECES), _MOST_PIECES)
+    max_pieces = min(max(_MAX_TOTAL_PIECES // len(summary.strips), _MIN_PIECES), _MAX_PIECES)
     drawn = [(name, merge_segments(prediction.segments)) for name, prediction in summary.strips]
     names = dict.fromkeys(piece.emotion for _, pieces in drawn for piece in pieces if not math.isnan(piece.confidence))
-    left_out = "long items are in your results; EmotionPrediction.plot() draws any of them."
+    left_out = "long items are in your results; draw them with EmotionPrediction.plot()."
     return tag(
         "div",
-        tag("p", "Point at a stretch, or open the table under it, for its times and confidence."),
+        tag("p", "Hover over a segment, or open the table below it, for its times and confidence."),
         legend(names),
-        (_timeline(name, pieces, most) for name, pieces in drawn if pieces),
-        more(summary.long_items - MOST_STRIPS, left_out),
+        (_timeline(name, pieces, max_pieces) for name, pieces in drawn if pieces),
+        omitted_note(summary.long_items - MAX_STRIPS, left_out),
     )
 
 
-def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
-    pieces = downsample(stretches, most)
+def _timeline(name: str, segments: list[Cell], max_pieces: int) -> Html:
+    pieces = downsample(segments, max_pieces)
     end = pieces[-1].end
-    fine = (
-        f" The shortest of its {len(stretches):,} stretches are in your results only." if len(stretches) > most else ""
+    shortened = (
+        f" The shortest of its {len(segments):,} segments are only in your results."
+        if len(segments) > max_pieces
+        else ""
     )
     return tag(
         "figure",
         tag("h3", item_cell(name)),
         strip(pieces, tail(name)),
         tag("div", tag("span", "0:00"), tag("span", clock(end)), class_="ticks", aria_hidden="true"),
-        tag("figcaption", f"{describe(stretches)}.{fine}"),
-        folded(
-            f"Table of {len(pieces)} stretches",
+        tag("figcaption", f"{describe(segments)}.{shortened}"),
+        details(
+            f"Table of {len(pieces)} segments",
             table(
                 f"Timeline of {tail(name)}",
-                ["From#", "To#", "Emotion", "Confidence#"],
+                ["Start#", "End#", "Emotion", "Confidence#"],
                 [
                     (
                         clock(piece.start),
@@ -168,30 +170,30 @@ def _timeline(name: str, stretches: list[Cell], most: int) -> Html:
 
 
 def least_certain(summary: Summary) -> Html | None:
-    """Items to listen to."""
-    doubtful = summary.least_certain
-    if not doubtful:
+    """Return the section on the least certain items."""
+    least_certain_items = summary.least_certain
+    if not least_certain_items:
         return None
     rows = [
         (
             item_cell(name),
             swatch(prediction.emotion),
             bar_cell(prediction.confidence, prediction.emotion, f"{prediction.confidence:.2f}"),
-            _next(prediction),
+            _other_scores(prediction),
         )
-        for name, prediction in doubtful
+        for name, prediction in least_certain_items
     ]
     known = sum(found.items for found in summary.emotions.values())
     return tag(
         "div",
-        tag("p", "Worth listening to: the service is least confident in these, or finds another emotion close by."),
+        tag("p", "Items with the lowest confidence: listen to these first."),
         table("Least certain items", ["Item", "Emotion", "Confidence", "Other scores"], rows, "items"),
-        more(known - len(rows), "are in your results: sort them by confidence."),
+        omitted_note(known - len(rows), "are in your results: sort them by confidence."),
     )
 
 
-def _next(prediction: EmotionPrediction) -> str:
-    """Up to two scores beside that of the item's emotion, the largest first."""
+def _other_scores(prediction: EmotionPrediction) -> str:
+    """Format the two largest scores of other emotions, the largest first."""
     others = sorted(
         ((score, emotion) for emotion, score in prediction.scores.items() if emotion != prediction.emotion),
         reverse=True,
@@ -200,7 +202,7 @@ def _next(prediction: EmotionPrediction) -> str:
 
 
 def failures(summary: Summary) -> Html:
-    """What failed, by cause, and what to do."""
+    """Return the section on failures, by cause and with remedies."""
     if not summary.failures:
         return tag("p", "No item failed.")
     ranked = sorted(summary.failures.items(), key=lambda pair: -pair[1].items)
@@ -212,16 +214,16 @@ def _cause(title: str, remedy: str, found: Failures) -> Html:
     return tag(
         "article",
         tag("h3", message_cell(title), " ", tag("span", count, class_="count")),
-        tag("p", tag("strong", "What to do: "), remedy),
+        tag("p", tag("strong", "How to fix: "), remedy),
         tag("p", "Error code: ", ", ".join(found.codes), class_="more"),
-        folded(
-            "Which items" if found.items == len(found.first) else f"The first {len(found.first)} items",
+        details(
+            "Failed items" if found.items == len(found.first) else f"The first {len(found.first)} items",
             table(
                 f"Failed: {message_cell(title)}",
                 ["Item", "Message"],
                 [(item_cell(name), message_cell(message)) for name, message in found.first],
             ),
-            more(found.items - len(found.first), "are in your results, with their errors."),
+            omitted_note(found.items - len(found.first), "are in your results, with their errors."),
         ),
         class_="cause",
     )

@@ -1,4 +1,4 @@
-"""What a report tells, gathered in one pass: a job of a million items takes no more memory than one of a thousand."""
+"""Summary of a job, collected in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from valence_integrations.errors import ValenceError
 from valence_integrations.report._causes import OTHER, Cause, cause_of
 from valence_integrations.results import EmotionPrediction
 
-__all__ = ["BINS", "MOST_LISTED", "MOST_STRIPS", "Emotion", "Failures", "Summary", "Way"]
+__all__ = ["BINS", "MAX_LISTED", "MAX_STRIPS", "Emotion", "Failures", "Route", "Summary"]
 
-#: Bars of the distribution of confidences, each 0.05 wide.
+#: Bins of the histogram of confidences, each 0.05 wide.
 BINS = 20
 
-#: What is listed by name is listed up to this many; timelines are drawn up to that many.
-MOST_LISTED, MOST_STRIPS = 20, 100
+#: Maximum number of items in a list, and of timelines.
+MAX_LISTED, MAX_STRIPS = 20, 100
 
-#: Causes that are told apart; a result file may hold any number of codes.
-_MOST_CAUSES = 30
+#: Maximum number of separate causes; a result file may contain any number of codes.
+_MAX_CAUSES = 30
 
-#: Seconds by which a truncated item is longer than what was sent of it, at the least.
+#: Minimum difference, in seconds, between the duration of a truncated item and of the audio sent.
 _CUT_SECONDS = 0.05
 
 Named = tuple[str, EmotionPrediction]
@@ -35,7 +35,7 @@ class Emotion:
     Attributes
     ----------
     bins : list of int
-        How many of them have a confidence of 0 to 0.05, and so on.
+        Number of items by confidence: 0 to 0.05, and so on.
     """
 
     items: int = 0
@@ -52,8 +52,8 @@ class Emotion:
 
 
 @dataclass
-class Way:
-    """Items that were sent, or not sent, in one way."""
+class Route:
+    """Items that took one route."""
 
     items: int = 0
     seconds: float = 0.0
@@ -67,13 +67,13 @@ class Way:
         self.seconds += _seconds(prediction)
         self.segments += len(prediction.segments)
         self.cached += prediction.cached
-        if len(self.first) < MOST_LISTED:
+        if len(self.first) < MAX_LISTED:
             self.first.append((name, prediction))
 
 
 @dataclass
 class Failures:
-    """Items that failed of one cause, with which codes; name and message of the first ones."""
+    """Items that failed of one cause: number, codes, and names and messages of the first ones."""
 
     items: int = 0
     codes: dict[str, None] = field(default_factory=dict)
@@ -82,16 +82,16 @@ class Failures:
 
 @dataclass
 class Summary:
-    """What the items of a job came to.
+    """Summary of the predictions of a job.
 
     Attributes
     ----------
     emotions : dict of str or None to Emotion
-        Items with a confidence, by emotion; None for those whose emotion was dropped.
-    ways : dict of str to Way
-        All items, by the way they took: a key of the report's table of ways.
+        Items with a confidence, by emotion; None for dropped emotions.
+    routes : dict of str to Route
+        All items by route: a key of the table of routes in the report.
     strips : list of (str, EmotionPrediction)
-        The first long items; `long_items` counts them all.
+        The first long items; `long_items` is the number of all.
     """
 
     items: int = 0
@@ -99,63 +99,63 @@ class Summary:
     failed: int = 0
     long_items: int = 0
     emotions: dict[str | None, Emotion] = field(default_factory=dict)
-    ways: dict[str, Way] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
     failures: dict[Cause, Failures] = field(default_factory=dict)
     strips: list[Named] = field(default_factory=list)
-    _doubtful: list[tuple[float, int, Named]] = field(default_factory=list)
+    _least_certain: list[tuple[float, int, Named]] = field(default_factory=list)
 
     def add(self, name: str, prediction: EmotionPrediction) -> None:
-        """Take an item in."""
+        """Add an item."""
         self.items += 1
         self.seconds += _seconds(prediction)
-        self.ways.setdefault(way_of(prediction), Way()).add(name, prediction)
+        self.routes.setdefault(route_of(prediction), Route()).add(name, prediction)
         if prediction.error is not None:
             self._add_failure(name, prediction.error)
             return
         if not math.isnan(prediction.confidence):
             self.emotions.setdefault(prediction.emotion, Emotion()).add(prediction)
-            doubt = (-prediction.confidence, -self.items, (name, prediction))
-            keep = heapq.heappush if len(self._doubtful) < MOST_LISTED else heapq.heappushpop
-            keep(self._doubtful, doubt)
+            entry = (-prediction.confidence, -self.items, (name, prediction))
+            keep = heapq.heappush if len(self._least_certain) < MAX_LISTED else heapq.heappushpop
+            keep(self._least_certain, entry)
         if len(prediction.segments) > 1:
             self.long_items += 1
-            if len(self.strips) < MOST_STRIPS:
+            if len(self.strips) < MAX_STRIPS:
                 self.strips.append((name, prediction))
 
     def _add_failure(self, name: str, error: ValenceError) -> None:
         self.failed += 1
         message = f"{error.message} {error.remedy}".strip()
         cause = cause_of(error)
-        if cause not in self.failures and len(self.failures) >= _MOST_CAUSES:
+        if cause not in self.failures and len(self.failures) >= _MAX_CAUSES:
             cause = OTHER
         failures = self.failures.setdefault(cause, Failures())
         failures.items += 1
-        if len(failures.codes) < MOST_LISTED:
+        if len(failures.codes) < MAX_LISTED:
             failures.codes.setdefault(error.code)
-        if len(failures.first) < MOST_LISTED:
+        if len(failures.first) < MAX_LISTED:
             failures.first.append((name, message))
 
     @property
     def annotated(self) -> int:
-        """Items with an emotion."""
+        """Number of items with an emotion."""
         return sum(found.items for emotion, found in self.emotions.items() if emotion is not None)
 
     @property
     def least_certain(self) -> list[Named]:
-        """Items with the lowest confidences, the lowest first."""
-        return [named for _, _, named in sorted(self._doubtful, reverse=True)]
+        """Items with the lowest confidence, in ascending order."""
+        return [named for _, _, named in sorted(self._least_certain, reverse=True)]
 
     @property
     def ranked(self) -> Mapping[str | None, Emotion]:
-        """Emotions, the most frequent first, those that were dropped last."""
+        """Emotions by descending frequency; dropped ones last."""
         order = sorted(
             self.emotions, key=lambda emotion: (emotion is None, -self.emotions[emotion].items, str(emotion))
         )
         return {emotion: self.emotions[emotion] for emotion in order}
 
 
-def way_of(prediction: EmotionPrediction) -> str:
-    """Name the way that an item took."""
+def route_of(prediction: EmotionPrediction) -> str:
+    """Return the route of an item."""
     if prediction.error is not None:
         return "failed"
     if prediction.source is None and not math.isnan(prediction.confidence):

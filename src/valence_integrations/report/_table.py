@@ -1,4 +1,4 @@
-"""Tables of the report, and what stands in their cells."""
+"""Tables of the report, and their cells."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Iterable, Sequence
 from valence_integrations._html.pictures import bar
 from valence_integrations._html.tag import Html, tag
 
-__all__ = ["bar_cell", "folded", "item_cell", "message_cell", "more", "table", "tail"]
+__all__ = ["bar_cell", "details", "item_cell", "message_cell", "omitted_note", "table", "tail"]
 
-#: Longest text in a cell, in characters: names and messages come from elsewhere.
-_LONGEST = 240
+#: Maximum length of the text in a cell, in characters: names and messages are user data.
+_MAX_CELL = 240
 
-#: Columns whose heading ends with this hold numbers.
+#: Suffix of the headings of numeric columns.
 _NUMBER = "#"
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], kind: str | None = None) -> Html:
-    """Make a table; the first cell of a row is its heading.
+    """Return a table; the first cell of a row is its heading.
 
     Parameters
     ----------
     caption : str
-        What it shows; for screen readers only.
+        Description, for screen readers only.
     head : sequence of str
-        Headings of the columns; those of numbers end with ``#``.
+        Headings of the columns; those of numeric columns end with ``#``.
     rows : iterable of sequence
         Cells.
     kind : str, optional
-        Class of the table, for its style.
+        CSS class of the table.
     """
     kinds = ["n" if name.endswith(_NUMBER) else None for name in head]
     return tag(
@@ -65,32 +65,32 @@ def _row(row: Sequence[object], kinds: Sequence[str | None]) -> Html:
     )
 
 
-def folded(summary: str, *content: object) -> Html:
-    """Make something that opens when it is asked for."""
+def details(summary: str, *content: object) -> Html:
+    """Return a collapsed block."""
     return tag("details", tag("summary", summary), content)
 
 
-def more(count: int, where: str) -> Html | None:
-    """Say what is left out, and where it is."""
+def omitted_note(count: int, where: str) -> Html | None:
+    """Return a note on omitted entries, or None if there are none."""
     return tag("p", f"{count:,} more {where}", class_="more") if count > 0 else None
 
 
 def item_cell(name: str) -> Html:
-    """Name of an item, as it was given; of a very long one its end. Its direction of writing stays within it."""
-    return tag("bdi", tail(name, _LONGEST), class_="name")
+    """Return the name of an item, with its writing direction isolated; a long name is cut to its end."""
+    return tag("bdi", tail(name, _MAX_CELL), class_="name")
 
 
-def tail(name: str, longest: int = 80) -> str:
-    """Name, or its end, which tells more than its beginning."""
-    return name if len(name) <= longest else f"…{name[-longest:]}"
+def tail(name: str, max_length: int = 80) -> str:
+    """Return the last characters of a long name: they are more distinctive than the first ones."""
+    return name if len(name) <= max_length else f"…{name[-max_length:]}"
 
 
 def message_cell(message: str) -> str:
-    """Message, or its beginning."""
+    """Capitalize a message, and cut it off if it is long."""
     message = f"{message[:1].upper()}{message[1:]}"
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    return message if len(message) <= _MAX_CELL else f"{message[:_MAX_CELL]}…"
 
 
 def bar_cell(share: float, emotion: str | None, number: str) -> Html:
-    """Make a bar with its number beside it."""
+    """Return a bar with its number."""
     return tag("span", tag("span", bar(share, emotion), class_="bar"), tag("span", number), class_="bar-cell")
