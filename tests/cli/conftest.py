@@ -16,12 +16,12 @@ from valence_integrations._audio import wav
 from valence_integrations.cli.app import app
 from valence_integrations.sandbox import Sandbox
 
-Run = Callable[..., "Ended"]
+Run = Callable[..., "CommandResult"]
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ def clip(seed: int, seconds: float = 5.0) -> bytes:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run as a user would, in a folder of their own."""
+    """Run the test in its own working directory."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -44,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Sandbox:
-    """Give the user a key; a sandbox is where it leads."""
+    """Set the key and the address of a sandbox in the environment."""
     return _use(sandbox, monkeypatch)
 
 
@@ -69,7 +69,7 @@ def _use(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
 
 @pytest.fixture
 def clips(here: Path) -> Path:
-    """Make a folder with a folder in it: four clips, two of them equal, and a file that is no audio."""
+    """Create a nested folder with four clips, two of them identical, and a file that is not audio."""
     folder = here / "calls"
     (folder / "more").mkdir(parents=True)
     for name, seed in (("a.wav", 0), ("b.wav", 1), ("more/c.wav", 2), ("more/same.wav", 0)):
@@ -82,15 +82,15 @@ def clips(here: Path) -> Path:
 def run() -> Run:
     """Run a command in this process."""
 
-    def run(*arguments: object, **options: object) -> Ended:
+    def run(*arguments: object, **options: object) -> CommandResult:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
-        return Ended(result.exit_code, result.stdout, result.stderr)
+        return CommandResult(result.exit_code, result.stdout, result.stderr)
 
     return run
 
 
 def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
+    """Start a command in a new process."""
     command = [sys.executable, "-m", "valence_integrations", *map(str, arguments)]
     return subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""What the command line says of errors: its own options, never Python's keywords, without looking at any words."""
+"""Error messages of the command line name options, never Python keywords, and are chosen by code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run, clip
 from valence_integrations import Engine, Settings, errors
-from valence_integrations.cli.advice import described
+from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.rows import Row
 from valence_integrations.results import EmotionPrediction
@@ -18,7 +18,7 @@ from valence_integrations.sandbox import Sandbox
 
 SOURCE = Path(errors.__file__).parent.parent
 
-#: How Python names the settings that are options or environment variables here.
+#: Python names of settings that are options or environment variables on the command line.
 KEYWORDS = re.compile(
     r"\b(?:short_audio|long_audio|max_calls|base_url|min_confidence|on_error|audio_column|discrete_path|api_key)\b"
     r"|\b(?:concurrency|model|emotions|timeout|cache)=|\bNone\b"
@@ -32,7 +32,7 @@ def raised(**settings: object) -> errors.ValenceError:
 
 
 @pytest.mark.parametrize(
-    ("settings", "python", "here"),
+    ("settings", "python", "command_line"),
     [
         (
             {"max_calls": 0},
@@ -72,24 +72,26 @@ def raised(**settings: object) -> errors.ValenceError:
         ),
     ],
 )
-def test_settings_in_both_languages(settings: dict[str, object], python: str, here: str) -> None:
+def test_settings_errors_in_python_and_on_the_command_line(
+    settings: dict[str, object], python: str, command_line: str
+) -> None:
     error = raised(**settings)
-    assert (str(error), described(error)) == (python, here)
+    assert (str(error), error_text(error)) == (python, command_line)
     assert error.setting == ("emotions" if "model" in settings else next(iter(settings)))
 
 
-def test_an_environment_variable_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch, run: Run, clips: Path) -> None:
+def test_invalid_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch, run: Run, clips: Path) -> None:
     monkeypatch.setenv("VALENCE_MAX_CALLS", "many")
     error = raised()
     assert (error.code, error.setting) == ("invalid_environment", "max_calls")
-    said = "The environment variable VALENCE_MAX_CALLS is 'many', which is not a whole number. Change or unset it."
-    assert str(error) == said
-    assert run("annotate", "calls", "-o", "o.csv", "--sandbox").err == f"valence: {said}\n"
+    message = "The environment variable VALENCE_MAX_CALLS is 'many', which is not a whole number. Change or unset it."
+    assert str(error) == message
+    assert run("annotate", "calls", "-o", "o.csv", "--sandbox").err == f"valence: {message}\n"
 
 
 @pytest.mark.parametrize("code", errors.CODES)
-def test_no_remedy_has_a_keyword_of_python(code: str) -> None:
-    """The library's remedy of each code, as Python words it, is said in options."""
+def test_remedy_contains_no_python_keyword(code: str) -> None:
+    """Remedies in terms of Python are replaced by remedies in terms of options."""
     remedies = {
         "audio_too_short": 'Use short_audio="pad".',
         "emotions_unknown": 'Pass emotions=("angry", ...).',
@@ -97,26 +99,26 @@ def test_no_remedy_has_a_keyword_of_python(code: str) -> None:
         "budget_exceeded": "Raise max_calls.",
     }
     error = errors.ItemError("it failed.", code=code, setting="max_calls", remedy=remedies.get(code, "Do this."))
-    assert not KEYWORDS.search(described(error))
-    assert described(error).startswith("it failed.")
+    assert not KEYWORDS.search(error_text(error))
+    assert error_text(error).startswith("it failed.")
 
 
-def test_an_error_without_a_remedy_gets_none() -> None:
-    assert described(errors.AudioTooShortError("2 s.").named("a.wav")) == "a.wav: 2 s."
-    told = errors.AudioTooShortError("2 s.", remedy='Use short_audio="pad".').named("a.wav")
-    assert described(told) == "a.wav: 2 s. Use --short pad, repeat or skip, or drop it."
+def test_error_without_a_remedy_gets_none() -> None:
+    assert error_text(errors.AudioTooShortError("2 s.").named("a.wav")) == "a.wav: 2 s."
+    error = errors.AudioTooShortError("2 s.", remedy='Use short_audio="pad".').named("a.wav")
+    assert error_text(error) == "a.wav: 2 s. Use --short pad, repeat or skip, or drop it."
 
 
-def test_the_service_s_own_words_are_never_changed(run: Run, clips: Path, here: Path) -> None:
-    said = 'use long_audio="chunk", max_calls or base_url'
-    error = errors.BadRequestError(f"the service refuses the request (HTTP 422: {said}).", remedy="Check the audio.")
-    assert described(error) == str(error)
+def test_message_of_the_service_is_not_changed(run: Run, clips: Path, here: Path) -> None:
+    message = 'use long_audio="chunk", max_calls or base_url'
+    error = errors.BadRequestError(f"the service refuses the request (HTTP 422: {message}).", remedy="Check the audio.")
+    assert error_text(error) == str(error)
 
 
-def test_of_a_budget(run: Run, clips: Path, account: Sandbox) -> None:
-    ended = run("annotate", "calls", "-o", "o.csv", "-q", "--concurrency", "1", "--max-calls", "1")
-    assert ended.err.splitlines()[-1] == (
-        "valence: the budget of 1 call is spent. What is done is kept; raise --max-calls and run again to go on."
+def test_budget_error_names_the_option(run: Run, clips: Path, account: Sandbox) -> None:
+    result = run("annotate", "calls", "-o", "o.csv", "-q", "--concurrency", "1", "--max-calls", "1")
+    assert result.err.splitlines()[-1] == (
+        "valence: the budget of 1 call is spent. Finished items are kept; raise --max-calls and run again to continue."
     )
     with Engine(Settings(max_calls=1, cache=False)) as engine, pytest.raises(errors.BudgetExceededError) as caught:
         engine.predict_many([clip(1), clip(2), clip(3)])
@@ -124,25 +126,27 @@ def test_of_a_budget(run: Run, clips: Path, account: Sandbox) -> None:
     assert str(caught.value).endswith("raise max_calls and run again to go on.")
 
 
-def test_of_a_long_item_that_fails(run: Run, here: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_long_item_names_the_option(
+    run: Run, here: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def poll(_: object, request_id: str) -> None:
-        said = "the service could not process it."
+        message = "the service could not process it."
         remedy = 'Check the audio, or try long_audio="chunk".'
-        raise errors.AsynchFailedError(said, remedy=remedy, request_id=request_id)
+        raise errors.AsynchFailedError(message, remedy=remedy, request_id=request_id)
 
     monkeypatch.setattr("valence_integrations._service.asynch.AsynchClient.poll", poll)
     (here / "long.wav").write_bytes(clip(1, 20.0))
     (here / "short.wav").write_bytes(clip(1))
-    ended = run("annotate", "short.wav", "long.wav", "-o", "o.jsonl", "-q", "--json")
-    assert ended.code == 1
-    (failure,) = json.loads(ended.out)["failures"]
+    result = run("annotate", "short.wav", "long.wav", "-o", "o.jsonl", "-q", "--json")
+    assert result.code == 1
+    (failure,) = json.loads(result.out)["failures"]
     assert (failure["code"], failure["type"]) == ("asynch_failed", "AsynchFailedError")
     assert failure["error"].endswith(". Check the audio, or try --long chunk.")
-    assert f"  {failure['error']}\n" in ended.err
+    assert f"  {failure['error']}\n" in result.err
     assert json.loads((here / "o.jsonl").read_text().splitlines()[1])["emotion_error"] == failure["error"]
 
 
-def test_the_partial_file_keeps_all_of_an_error(here: Path) -> None:
+def test_partial_file_keeps_every_field_of_an_error(here: Path) -> None:
     row = Row("a.wav", "a.wav", {})
     error = errors.AudioNotFoundError("gone.", code="audio_open_failed", setting="model", remedy="Find it.")
     with Journal(here / "x.partial.jsonl", "service", Settings()) as journal:
@@ -154,15 +158,15 @@ def test_the_partial_file_keeps_all_of_an_error(here: Path) -> None:
     assert str(found.error) == "calls/a.wav: gone. Find it."
 
 
-def test_an_emotion_with_the_name_of_a_column(run: Run, clips: Path, account: Sandbox) -> None:
-    ended = run("annotate", "calls", "-o", "o.csv", "--model", "mine", "--emotions", "sad,error_code")
-    assert ended.code == 2
-    assert ended.err.startswith("valence: these emotions would give a CSV file two columns 'emotion_error_code'.")
+def test_emotion_with_the_name_of_a_column_is_rejected(run: Run, clips: Path, account: Sandbox) -> None:
+    result = run("annotate", "calls", "-o", "o.csv", "--model", "mine", "--emotions", "sad,error_code")
+    assert result.code == 2
+    assert result.err.startswith("valence: these emotions would create two CSV columns 'emotion_error_code'.")
     assert account.calls == 0
 
 
-def test_nothing_reads_our_own_english() -> None:
-    """Regular expressions are for names of files only, and no message is searched for words."""
+def test_no_code_parses_messages() -> None:
+    """Regular expressions are used only for file names, never for messages."""
     using = [
         str(path.relative_to(SOURCE))
         for folder in ("cli", "report")

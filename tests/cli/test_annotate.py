@@ -19,10 +19,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class TestDone:
-    def test_a_folder(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
-        ended = run("annotate", "calls", "-o", "calls.csv")
-        assert (ended.code, ended.out) == (0, "")
+class TestFinished:
+    def test_folder(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        result = run("annotate", "calls", "-o", "calls.csv")
+        assert (result.code, result.out) == (0, "")
         assert [row["file"] for row in rows(here / "calls.csv")] == [
             "calls/a.wav",
             "calls/b.wav",
@@ -34,27 +34,27 @@ class TestDone:
         assert first["emotion_source"] == "discrete"
         assert {**first, "file": ""} == {**last, "file": ""}
         assert account.calls == 3
-        assert "calls.csv: 4 items, 0 failed\n  3 calls in " in ended.err
-        assert " s, 1 from the cache\n" in ended.err
+        assert "calls.csv: 4 items, 0 failed\n  3 calls in " in result.err
+        assert " s, 1 from the cache\n" in result.err
         assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv"]
 
-    def test_again_it_costs_nothing(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_second_run_makes_no_calls(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         run("annotate", "calls", "-o", "calls.csv")
         first = (here / "calls.csv").read_bytes()
-        ended = run("annotate", "calls", "-o", "calls.csv")
-        assert re.search(r"^  0 calls in \d s, 4 from the cache$", ended.err, re.MULTILINE)
+        result = run("annotate", "calls", "-o", "calls.csv")
+        assert re.search(r"^  0 calls in \d s, 4 from the cache$", result.err, re.MULTILINE)
         assert account.calls == 3
         assert (here / "calls.csv").read_bytes() == first
 
-    def test_without_a_key(self, run: Run, clips: Path, tmp_path: Path, here: Path) -> None:
-        ended = run("annotate", "calls", "-o", "calls.csv", "--sandbox")
-        assert ended.code == 0
-        assert ended.err.startswith("The embedded sandbox answers: it is a stand-in, and no emotion model.\n")
+    def test_sandbox_needs_no_key(self, run: Run, clips: Path, tmp_path: Path, here: Path) -> None:
+        result = run("annotate", "calls", "-o", "calls.csv", "--sandbox")
+        assert result.code == 0
+        assert result.err.startswith("The embedded sandbox answers: it is a stand-in, not an emotion model.\n")
         assert len(rows(here / "calls.csv")) == 4
-        # Kept where no answer of the service is.
+        # The sandbox has its own cache.
         assert [path.name for path in (tmp_path / "cache").iterdir()] == ["sandbox"]
 
-    def test_the_sandbox_never_gets_the_key(
+    def test_key_is_never_sent_to_the_sandbox(
         self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch, here: Path
     ) -> None:
         monkeypatch.delenv("VALENCE_API_BASE_URL")
@@ -63,9 +63,9 @@ class TestDone:
         assert account.calls == 0
 
     def test_quiet_and_json(self, run: Run, clips: Path, account: Sandbox) -> None:
-        ended = run("annotate", "calls", "-o", "calls.csv", "-q", "--json")
-        assert ended.err == ""
-        summary = json.loads(ended.out)
+        result = run("annotate", "calls", "-o", "calls.csv", "-q", "--json")
+        assert result.err == ""
+        summary = json.loads(result.out)
         assert summary.pop("seconds") > 0
         emotions = summary.pop("emotions")
         assert sum(emotions.values()) == 4
@@ -87,27 +87,27 @@ class TestDone:
         (here / "short.wav").write_bytes(clip(1, 2.0))
         (here / "long.wav").write_bytes(clip(1, 20.0))
         options = ["--short", "skip", "--long", "chunk", "--model", "7emotions", "--min-confidence", "1"]
-        ended = run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--concurrency", "1", "--no-cache")
-        assert ended.code == 0
+        result = run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--concurrency", "1", "--no-cache")
+        assert result.code == 0
         short, long = rows(here / "out.csv")
         assert (short["emotion_source"], short["emotion_calm"], short["emotion_confidence"]) == ("", "", "")
         assert (long["emotion_source"], long["emotion"]) == ("chunk", "")
         assert float(long["emotion_calm"]) >= 0
         assert len(json.loads(long["emotion_timeline"])) == 2
-        assert "none 1" in ended.err
+        assert "none 1" in result.err
         assert account.max_in_flight == 1
         assert account.calls == 2
         run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--no-cache")
         assert account.calls == 4
 
-    def test_a_model_of_ones_own(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
-        ended = run("annotate", "calls", "-o", "out.csv", "--model", "mine")
-        assert ended.code == 2
-        assert "emotions of the model 'mine' are unknown. Name them: --emotions angry,happy,..." in ended.err
+    def test_custom_model(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
+        result = run("annotate", "calls", "-o", "out.csv", "--model", "mine")
+        assert result.code == 2
+        assert "emotions of the model 'mine' are unknown. Name them: --emotions angry,happy,..." in result.err
         run("annotate", "calls", "-o", "out.csv", "--model", "mine", "--emotions", "excited,sleepy")
         assert list(rows(here / "out.csv")[0])[3:5] == ["emotion_excited", "emotion_sleepy"]
 
-    def test_an_output_beside_a_link(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_output_through_a_symbolic_link(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (here / "real").mkdir()
         (here / "out.csv").symlink_to(here / "real" / "out.csv")
         assert run("annotate", "calls", "-o", "out.csv").code == 0
@@ -116,17 +116,17 @@ class TestDone:
 
 
 class TestFailures:
-    def test_they_are_listed_and_in_the_output(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_failures_are_listed_and_written(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "b.wav").write_bytes(b"")
-        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
-        assert ended.code == 1
-        assert ended.err == "1 item of 4 failed:\n  calls/b.wav: the file is empty.\n"
+        result = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert result.code == 1
+        assert result.err == "1 item of 4 failed:\n  calls/b.wav: the file is empty.\n"
         failed = rows(here / "calls.csv")[1]
         assert (failed["emotion"], failed["emotion_angry"], failed["emotion_confidence"]) == ("", "", "")
         assert failed["emotion_error"] == "calls/b.wav: the file is empty."
         assert failed["emotion_error_code"] == "audio_empty"
 
-    def test_mended_they_are_done_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_fixed_items_are_annotated_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "b.wav").write_bytes(b"")
         run("annotate", "calls", "-o", "calls.csv")
         (clips / "b.wav").write_bytes(clip(9))
@@ -135,10 +135,10 @@ class TestFailures:
 
     def test_on_error_raise(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "b.wav").write_bytes(b"")
-        ended = run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache", "--json")
-        assert ended.code == 1
-        assert "calls.csv is not written. Mend or drop these items, or use --on-error null." in ended.err
-        assert json.loads(ended.out)["failures"] == [
+        result = run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache", "--json")
+        assert result.code == 1
+        assert "calls.csv is not written. Fix or drop these items, or use --on-error null." in result.err
+        assert json.loads(result.out)["failures"] == [
             {
                 "item": "calls/b.wav",
                 "type": "UnreadableAudioError",
@@ -147,148 +147,152 @@ class TestFailures:
             }
         ]
         assert not (here / "calls.csv").exists()
-        # The others are kept, even without a cache.
+        # The other items are kept, even without a cache.
         (clips / "b.wav").unlink()
         assert run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise", "--no-cache").code == 0
         assert account.calls == 2
         assert not (here / "calls.csv.partial.jsonl").exists()
 
-    def test_many(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_long_list_of_failures_is_cut_off(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         for number in range(12):
             (clips / f"bad{number}.wav").touch()
-        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
-        assert ended.err.count("the file is empty.") == 10
-        assert ended.err.endswith("  and 2 more: --json names them all\n")
+        result = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert result.err.count("the file is empty.") == 10
+        assert result.err.endswith("  and 2 more: --json lists them all\n")
 
-    def test_names_that_would_upset_a_terminal(self, run: Run, here: Path, account: Sandbox) -> None:
+    def test_control_characters_in_names_are_escaped(self, run: Run, here: Path, account: Sandbox) -> None:
         (here / "a\n\x1b[31mb.wav").touch()
-        ended = run("annotate", ".", "-o", "out.csv", "-q")
-        assert r"  a\n\x1b[31mb.wav: the file is empty." in ended.err.splitlines()
+        result = run("annotate", ".", "-o", "out.csv", "-q")
+        assert r"  a\n\x1b[31mb.wav: the file is empty." in result.err.splitlines()
 
 
 class TestStopped:
-    def test_no_key(self, run: Run, clips: Path, here: Path) -> None:
-        ended = run("annotate", "calls", "-o", "calls.csv")
-        assert ended.code == 2
-        assert ended.err == ("valence: there is no API key. Set VALENCE_API_KEY, or use --sandbox, which needs none.\n")
+    def test_missing_key(self, run: Run, clips: Path, here: Path) -> None:
+        result = run("annotate", "calls", "-o", "calls.csv")
+        assert result.code == 2
+        assert result.err == (
+            "valence: there is no API key. Set VALENCE_API_KEY, or use --sandbox, which needs none.\n"
+        )
         assert [path.name for path in here.iterdir()] == ["calls"]
 
-    def test_a_refused_key(
+    def test_rejected_key(
         self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch, here: Path
     ) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", "wrong")
-        ended = run("annotate", "calls", "-o", "calls.csv", "-q")
-        assert ended.code == 2
-        assert ended.err.startswith("valence: the service refuses the API key (HTTP 401")
-        assert "Check VALENCE_API_KEY" in ended.err
-        assert "wrong" not in ended.err
+        result = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert result.code == 2
+        assert result.err.startswith("valence: the service refuses the API key (HTTP 401")
+        assert "Check VALENCE_API_KEY" in result.err
+        assert "wrong" not in result.err
         assert [path.name for path in here.iterdir()] == ["calls"]
 
-    def test_the_budget(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_spent_budget(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         arguments = ["annotate", "calls", "-o", "calls.csv", "-q", "--concurrency", "1", "--json"]
-        ended = run(*arguments, "--max-calls", "2")
-        assert ended.code == 3
-        *stopped, budget = ended.err.splitlines()
-        kept = json.loads(ended.out)["done"]
-        told = "items are kept in calls.csv.partial.jsonl, and are not paid again. Run the same command to go on."
-        assert stopped == ([f"stopped: {kept} of 4 {told}"] if kept else [])
-        assert budget.startswith("valence: the budget of 2 calls is spent. What is done is kept; raise --max-calls and")
+        result = run(*arguments, "--max-calls", "2")
+        assert result.code == 3
+        *stopped, budget = result.err.splitlines()
+        kept = json.loads(result.out)["done"]
+        message = "items are kept in calls.csv.partial.jsonl and are not paid again. Run the same command to continue."
+        assert stopped == ([f"stopped: {kept} of 4 {message}"] if kept else [])
+        assert budget.startswith("valence: the budget of 2 calls is spent. Finished items are kept; raise --max-calls")
         assert not (here / "calls.csv").exists()
-        ended = run(*arguments)
-        assert (ended.code, ended.err) == (0, "")
-        summary = json.loads(ended.out)
+        result = run(*arguments)
+        assert (result.code, result.err) == (0, "")
+        summary = json.loads(result.out)
         assert (summary["earlier"], summary["done"]) == (kept, 4)
         assert len(rows(here / "calls.csv")) == 4
         assert account.calls == 3
 
     @pytest.mark.parametrize("path", ["calls", "calls/a.wav"])
-    def test_an_outage(self, run: Run, clips: Path, make_account: MakeAccount, here: Path, path: str) -> None:
-        """However few items there are, it is one if no call at all was answered."""
+    def test_outage(self, run: Run, clips: Path, make_account: MakeAccount, here: Path, path: str) -> None:
+        """A job without any answer is an outage, even with few items."""
         make_account(faults=Faults(unavailable=1.0, retry_after=0))
-        ended = run("annotate", path, "-o", "calls.csv", "-q")
-        assert ended.code == 3
-        assert ended.err.splitlines()[-1].startswith("valence: no call was answered; the last one: calls/")
-        assert ended.err.endswith("Run again later.\n")
+        result = run("annotate", path, "-o", "calls.csv", "-q")
+        assert result.code == 3
+        assert result.err.splitlines()[-1].startswith("valence: no call was answered; the last error: calls/")
+        assert result.err.endswith("Run again later.\n")
         assert not (here / "calls.csv").exists()
 
-    def test_other_settings_are_other_answers(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_partial_file_is_not_reused_with_other_settings(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
         arguments = ["annotate", "calls", "-o", "calls.csv", "-q", "--no-cache", "--concurrency", "1"]
         assert run(*arguments, "--max-calls", "2").code == 3
         assert run(*arguments, "--model", "7emotions").code == 0
         assert account.calls == 2 + 3
         assert "emotion_calm" in rows(here / "calls.csv")[0]
 
-    def test_a_file_that_has_changed_meanwhile(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_changed_file_is_annotated_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         assert run("annotate", "calls", "-o", "calls.csv", "--max-calls", "2", "--concurrency", "1").code == 3
         (clips / "a.wav").write_bytes(clip(7, 6.0))
         assert run("annotate", "calls", "-o", "calls.csv").code == 0
         assert '"end"":6.0' in (here / "calls.csv").read_text()
 
-    def test_half_a_line(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_incomplete_line_is_dropped(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "b.wav").write_bytes(b"")
         assert run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise").code == 1
         partial = here / "calls.csv.partial.jsonl"
         lines = partial.read_bytes().splitlines(keepends=True)
         partial.write_bytes(b"".join(lines[:2]) + lines[2][:-20])
         (clips / "b.wav").write_bytes(clip(1))
-        ended = run("annotate", "calls", "-o", "calls.csv", "--no-cache", "--json")
-        assert ended.code == 0
-        summary = json.loads(ended.out)
+        result = run("annotate", "calls", "-o", "calls.csv", "--no-cache", "--json")
+        assert result.code == 0
+        summary = json.loads(result.out)
         assert (summary["earlier"], summary["calls"]) == (1, 3)
         assert len(rows(here / "calls.csv")) == 4
 
 
-class TestWrongUse:
+class TestWrongUsage:
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "message"),
         [
-            (["nope", "-o", "o.csv"], "there is no file or folder 'nope'. Check the path, from '"),
+            (["nope", "-o", "o.csv"], "there is no file or folder 'nope'. Check the path, relative"),
             (["nope/*.wav", "-o", "o.csv"], "nothing matches 'nope/*.wav'."),
-            (["empty", "-o", "o.csv"], "there is no audio in the inputs. Name files, or folders that hold some."),
-            (["calls", "-o", "o.xlsx"], "'o.xlsx' is no output: name a file that ends in .csv, .jsonl, .parquet, or"),
-            (["calls", "-o", "no/o.csv"], "no' for o.csv is not there. Make it first."),
-            (["calls", "-o", "calls"], "holds other files. Choose another one for the output."),
+            (["empty", "-o", "o.csv"], "there is no audio in the inputs. Name audio files, or folders that contain"),
+            (["calls", "-o", "o.xlsx"], "'o.xlsx' is not an output: name a file that ends in .csv, .jsonl, .parquet,"),
+            (["calls", "-o", "no/o.csv"], "no' for o.csv does not exist. Create it first."),
+            (["calls", "-o", "calls"], "contains other files. Choose another folder for the output."),
             (["calls"], "Missing option '-o' / '--output'. See valence annotate --help."),
             (["calls", "-o", "o.csv", "--short", "x"], "'x' is not one of 'pad', 'repeat', 'skip', 'error'. See val"),
             (["calls", "-o", "o.csv", "--max-calls", "0"], "--max-calls must be a whole number of at least 1, not 0."),
             (["calls", "-o", "o.csv", "--min-confidence", "3"], "--min-confidence must be a number between 0 and 1, n"),
             (["calls", "-o", "o.csv", "--concurrency", "0"], "--concurrency must be a whole number of at least 1, n"),
             (["calls", "-o", "o.csv", "--base-url", "ftp://x"], "--base-url must look like 'https://api.getvalenceai"),
-            (["calls", "-o", "o.csv", "--audio-column", "x"], "--audio-column is for tables, and there is none"),
-            (["calls", "-o", "o.csv", "--sandbox", "--base-url", "http://127.0.0.1:1"], "exclude each other. Choose o"),
+            (["calls", "-o", "o.csv", "--audio-column", "x"], "--audio-column applies to tables, and there are none"),
+            (["calls", "-o", "o.csv", "--sandbox", "--base-url", "http://127.0.0.1:1"], "mutually exclusive. Choose o"),
             (
                 ["calls", "-o", "o.csv", "--report", "no/r.html"],
-                "the folder 'no' for r.html is not there. Make it first.",
+                "the folder 'no' for r.html does not exist. Create it first.",
             ),
             (["calls", "-o", "o.csv", "--nope"], "No such option: --nope"),
         ],
     )
-    def test_one_line_and_a_remedy(
-        self, run: Run, clips: Path, account: Sandbox, here: Path, arguments: list[str], says: str
+    def test_error_is_one_line_with_a_remedy(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, arguments: list[str], message: str
     ) -> None:
         (here / "empty").mkdir()
         before = sorted(here.rglob("*"))
-        ended = run("annotate", *arguments)
-        assert ended.code == 2
-        assert says in ended.err
-        assert ended.err.startswith("valence: ")
-        assert ended.err.count("\n") == 1
-        assert ended.out == ""
+        result = run("annotate", *arguments)
+        assert result.code == 2
+        assert message in result.err
+        assert result.err.startswith("valence: ")
+        assert result.err.count("\n") == 1
+        assert result.out == ""
         assert sorted(here.rglob("*")) == before
         assert account.calls == 0
 
-    def test_debug_shows_the_traceback(self, run: Run) -> None:
-        ended = run("annotate", "nope", "-o", "o.csv", "--sandbox", "--debug")
-        assert ended.code == 2
-        assert "Traceback" in ended.err
-        assert ended.err.splitlines()[-1].startswith("valence: there is no file or folder 'nope'.")
+    def test_debug_prints_the_traceback(self, run: Run) -> None:
+        result = run("annotate", "nope", "-o", "o.csv", "--sandbox", "--debug")
+        assert result.code == 2
+        assert "Traceback" in result.err
+        assert result.err.splitlines()[-1].startswith("valence: there is no file or folder 'nope'.")
 
-    def test_two_at_once(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_concurrent_run_is_rejected(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         import fcntl
 
         with (here / "o.csv.partial.jsonl").open("w") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
-            ended = run("annotate", "calls", "-o", "o.csv")
-        assert ended.code == 2
-        assert "another process is writing" in ended.err
+            result = run("annotate", "calls", "-o", "o.csv")
+        assert result.code == 2
+        assert "another process is writing" in result.err
         assert account.calls == 0

@@ -1,4 +1,4 @@
-"""The commands beside annotate, their help, and how the program starts."""
+"""Commands other than annotate, help texts, and program start."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ COMMANDS = [
 
 class TestHelp:
     @pytest.mark.parametrize("command", COMMANDS)
-    def test_it_fits_a_screen_and_has_an_example(self, run: Run, command: str) -> None:
-        ended = run(*command.split(), "--help")
-        assert ended.code == 0
-        lines = ended.out.splitlines()
+    def test_help_fits_a_screen_and_has_an_example(self, run: Run, command: str) -> None:
+        result = run(*command.split(), "--help")
+        assert result.code == 0
+        lines = result.out.splitlines()
         assert len(lines) <= 40
         assert max(map(len, lines)) <= 80
-        assert re.search(f"example.*\n? *valence {command}", ended.out, re.IGNORECASE)
-        assert "\x1b" not in ended.out
+        assert re.search(f"example.*\n? *valence {command}", result.out, re.IGNORECASE)
+        assert "\x1b" not in result.out
 
     @pytest.mark.parametrize("command", ["", "cache"])
-    def test_without_a_command(self, run: Run, command: str) -> None:
-        ended = run(*command.split())
-        assert ended.code == 2
-        assert "Commands:" in ended.out
+    def test_help_without_a_command(self, run: Run, command: str) -> None:
+        result = run(*command.split())
+        assert result.code == 2
+        assert "Commands:" in result.out
 
-    def test_what_was_meant(self, run: Run) -> None:
-        ended = run("anotate")
-        assert ended.code == 2
-        assert ended.err == "valence: No such command 'anotate'. Did you mean 'annotate'? See valence --help.\n"
+    def test_misspelled_command_gets_a_suggestion(self, run: Run) -> None:
+        result = run("anotate")
+        assert result.code == 2
+        assert result.err == "valence: No such command 'anotate'. Did you mean 'annotate'? See valence --help.\n"
 
     def test_version(self, run: Run) -> None:
         assert run("--version").out == f"valence {__version__}\n"
@@ -60,15 +60,17 @@ class TestStart:
     def test_as_a_module_and_as_a_script(self) -> None:
         script = Path(sys.executable).with_name("valence")
         for command in ([sys.executable, "-m", "valence_integrations"], [str(script)]):
-            ended = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-            assert (ended.stdout, ended.stderr) == (f"valence {__version__}\n", "")
+            result = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+            assert (result.stdout, result.stderr) == (f"valence {__version__}\n", "")
 
-    def test_without_the_extra(self, tmp_path: Path) -> None:
+    def test_missing_extra_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no typer')")
         process = start("doctor", PYTHONPATH=str(tmp_path))
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (2, "")
-        assert err == 'valence: the command line needs its extra: pip install "valence-integrations[cli]"\n'
+        assert (
+            err == 'valence: the command line needs an optional dependency: pip install "valence-integrations[cli]"\n'
+        )
 
     def test_completion(self) -> None:
         found = {"valence ann": "annotate", "valence annotate --sh": "--short", "valence cache i": "info"}
@@ -83,26 +85,26 @@ class TestStart:
             "import sys; from valence_integrations.cli.app import app\n"
             "print(sorted({'numpy', 'requests', 'sklearn', 'datasets', 'pandas', 'matplotlib'} & set(sys.modules)))"
         )
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert ended.stdout == "[]\n"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert result.stdout == "[]\n"
 
 
 class TestEstimate:
-    def test_a_table_and_no_call(
+    def test_table_without_calls(
         self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("VALENCE_API_KEY")
         (clips / "bad.wav").touch()
         (clips / "short.wav").write_bytes(clip(8, 2.0))
         (clips / "long.wav").write_bytes(clip(9, 20.0))
-        ended = run("estimate", "calls")
-        assert (ended.code, ended.err) == (0, "")
-        counts = dict(re.findall(r"^ *(\w+) +([\d,]+)\b", ended.out, re.MULTILINE))
+        result = run("estimate", "calls")
+        assert (result.code, result.err) == (0, "")
+        counts = dict(re.findall(r"^ *(\w+) +([\d,]+)\b", result.out, re.MULTILINE))
         assert counts["items"] == "7"
         assert (counts["unreadable"], counts["padded"], counts["stored"]) == ("1", "1", "1")
         assert (counts["different"], counts["cached"], counts["calls"]) == ("5", "0", "5")
-        assert "  time            0 s  at best, by the limits of the account" in ended.out
-        assert "  calls/bad.wav: the file is empty." in ended.out
+        assert "  time            0 s  at least, given the limits of the account" in result.out
+        assert "  calls/bad.wav: the file is empty." in result.out
         assert account.requests == []
 
     def test_json(self, run: Run, clips: Path, account: Sandbox) -> None:
@@ -125,89 +127,89 @@ class TestEstimate:
         assert (found["chunked"], found["asynch"]) == (1, 0)
         assert found["calls"] >= 3
 
-    def test_nothing_there(self, run: Run, here: Path) -> None:
-        ended = run("estimate", ".")
-        assert ended.code == 2
-        assert "there is no audio in the inputs" in ended.err
+    def test_folder_without_audio(self, run: Run, here: Path) -> None:
+        result = run("estimate", ".")
+        assert result.code == 2
+        assert "there is no audio in the inputs" in result.err
 
 
 class TestCache:
     def test_info_export_and_clear(self, run: Run, clips: Path, account: Sandbox, here: Path, tmp_path: Path) -> None:
         run("annotate", "calls", "-o", "out.csv")
-        ended = run("cache", "info")
+        result = run("cache", "info")
         assert re.match(
-            rf"file     {tmp_path}/cache/\w+.sqlite3\nanswers  3\nsize     [\d.]+ kB\noldest   20", ended.out
+            rf"file     {tmp_path}/cache/\w+.sqlite3\nanswers  3\nsize     [\d.]+ kB\noldest   20", result.out
         )
-        ended = run("cache", "export", "answers.jsonl")
-        assert (ended.code, ended.err) == (0, "answers.jsonl: 3 answers\n")
+        result = run("cache", "export", "answers.jsonl")
+        assert (result.code, result.err) == (0, "answers.jsonl: 3 answers\n")
         assert len((here / "answers.jsonl").read_text().splitlines()) == 3
-        assert run("cache", "clear", "--older-than", "1", "--yes").err == "0 answers are forgotten.\n"
-        assert run("cache", "clear", "--yes").err == "3 answers are forgotten.\n"
+        assert run("cache", "clear", "--older-than", "1", "--yes").err == "0 answers deleted.\n"
+        assert run("cache", "clear", "--yes").err == "3 answers deleted.\n"
         assert "answers  0\nsize" in run("cache", "info").out
 
-    def test_the_sandboxs_own(self, run: Run, clips: Path) -> None:
+    def test_sandbox_has_its_own_cache(self, run: Run, clips: Path) -> None:
         run("annotate", "calls", "-o", "out.csv", "--sandbox")
         assert "answers  0\n" in run("cache", "info").out
         assert "answers  3\n" in run("cache", "info", "--sandbox").out
 
-    def test_it_asks_before_it_forgets(self, run: Run) -> None:
-        ended = run("cache", "clear")
-        assert ended.code == 2
-        assert ended.err == "valence: forgotten answers have to be paid again. Say that you mean it: --yes.\n"
+    def test_clear_requires_confirmation(self, run: Run) -> None:
+        result = run("cache", "clear")
+        assert result.code == 2
+        assert result.err == "valence: deleted answers have to be paid for again. Confirm with --yes.\n"
 
-    def test_export_to_nowhere(self, run: Run) -> None:
-        ended = run("cache", "export", "no/answers.jsonl")
-        assert ended.code == 2
-        assert "No such file or directory. Check the path" in ended.err
+    def test_export_to_a_missing_folder(self, run: Run) -> None:
+        result = run("cache", "export", "no/answers.jsonl")
+        assert result.code == 2
+        assert "No such file or directory. Check the path" in result.err
 
 
 class TestDoctor:
-    def test_all_is_well(self, run: Run, make_account: Callable[..., Sandbox], tmp_path: Path) -> None:
+    def test_no_problem(self, run: Run, make_account: Callable[..., Sandbox], tmp_path: Path) -> None:
         account = make_account(policy=Policy.standard())
-        ended = run("doctor")
-        assert (ended.code, ended.err) == (0, "")
-        assert "ok  key      found in the environment variable VALENCE_API_KEY\n" in ended.out
-        assert re.search(rf"ok  service  {account.url} is healthy \(\d+ ms\)\n", ended.out)
-        assert "ok  account  policy standard_policy; the key is accepted\n" in ended.out
-        assert "    requests per hour: 1,000, 0 used\n" in ended.out
-        assert re.search(rf"ok  cache    {tmp_path}/cache: 0 answers, [\d.]+ kB\n", ended.out)
-        assert re.search(r"ok  datasets +datasets \d", ended.out)
-        assert account.api_key not in ended.out
+        result = run("doctor")
+        assert (result.code, result.err) == (0, "")
+        assert "ok  key      found in the environment variable VALENCE_API_KEY\n" in result.out
+        assert re.search(rf"ok  service  {account.url} is healthy \(\d+ ms\)\n", result.out)
+        assert "ok  account  policy standard_policy; the key is accepted\n" in result.out
+        assert "    requests per hour: 1,000, 0 used\n" in result.out
+        assert re.search(rf"ok  cache    {tmp_path}/cache: 0 answers, [\d.]+ kB\n", result.out)
+        assert re.search(r"ok  datasets +datasets \d", result.out)
+        assert account.api_key not in result.out
         assert account.calls == 0
 
-    def test_no_key(self, run: Run, account: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_key(self, run: Run, account: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", "  ")
-        ended = run("doctor")
-        assert ended.code == 2
-        assert "!!  key      not found. Set the environment variable VALENCE_API_KEY" in ended.out
-        assert "is healthy" in ended.out
+        result = run("doctor")
+        assert result.code == 2
+        assert "!!  key      not found. Set the environment variable VALENCE_API_KEY" in result.out
+        assert "is healthy" in result.out
 
-    def test_a_refused_key(self, run: Run, account: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rejected_key(self, run: Run, account: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", "secret-but-wrong")
-        ended = run("doctor")
-        assert ended.code == 2
-        assert "!!  account  the service refuses the API key (HTTP 401" in ended.out
-        assert "secret" not in ended.out
+        result = run("doctor")
+        assert result.code == 2
+        assert "!!  account  the service refuses the API key (HTTP 401" in result.out
+        assert "secret" not in result.out
 
-    def test_no_service(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unreachable_service(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", "secret")
-        ended = run("doctor", "--base-url", "http://127.0.0.1:9")
-        assert ended.code == 3
-        assert "!!  service  http://127.0.0.1:9: 127.0.0.1:9 cannot be reached" in ended.out
-        assert "secret" not in ended.out
+        result = run("doctor", "--base-url", "http://127.0.0.1:9")
+        assert result.code == 3
+        assert "!!  service  http://127.0.0.1:9: 127.0.0.1:9 cannot be reached" in result.out
+        assert "secret" not in result.out
 
 
 class TestSandbox:
-    def test_it_serves_until_it_is_interrupted(self) -> None:
+    def test_sandbox_runs_until_interrupted(self) -> None:
         process = start("sandbox", "--port", "0", "--latency", "0.1")
         assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(9))
-        assert re.search(r"^export VALENCE_API_BASE_URL=http://127.0.0.1:\d+$", said, re.MULTILINE)
+        banner = "".join(process.stdout.readline() for _ in range(9))
+        assert re.search(r"^export VALENCE_API_BASE_URL=http://127.0.0.1:\d+$", banner, re.MULTILINE)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out, err) == (0, "\nstopped\n", "")
 
-    def test_a_wrong_option(self, run: Run) -> None:
-        ended = run("sandbox", "--faults", "typo=1")
-        assert ended.code == 2
-        assert "valence sandbox: error: argument --faults: unknown name 'typo'" in ended.err
+    def test_invalid_option(self, run: Run) -> None:
+        result = run("sandbox", "--faults", "typo=1")
+        assert result.code == 2
+        assert "valence sandbox: error: argument --faults: unknown name 'typo'" in result.err

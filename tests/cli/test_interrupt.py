@@ -1,4 +1,4 @@
-"""Ended from outside, in a process of its own: what is finished is kept, and paid once."""
+"""Interrupt a command in its own process: finished items are kept, and are paid only once."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def written(path: Path) -> list[str]:
         return [row["emotion"] for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(account: Sandbox, here: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_job_resumes(account: Sandbox, here: Path, signal_number: signal.Signals) -> None:
     process = start("annotate", "calls", "-o", "calls.csv", "--json", "--concurrency", "2")
     wait_for_calls(account, 10, process)
-    process.send_signal(how)
+    process.send_signal(signal_number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     done = json.loads(out)["done"]
     assert 0 < done < CLIPS
     assert err.splitlines()[-1] == (
-        f"interrupted: {done} of {CLIPS} items are kept in calls.csv.partial.jsonl, and are not paid again. "
-        "Run the same command to go on."
+        f"interrupted: {done} of {CLIPS} items are kept in calls.csv.partial.jsonl and are not paid again. "
+        "Run the same command to continue."
     )
     assert "Traceback" not in err
     assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv.partial.jsonl"]
@@ -65,7 +65,7 @@ def test_interrupted(account: Sandbox, here: Path, how: signal.Signals) -> None:
     assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.csv"]
 
 
-def test_killed(account: Sandbox, here: Path) -> None:
+def test_killed_job_resumes(account: Sandbox, here: Path) -> None:
     process = start("annotate", "calls", "-o", "calls.parquet", "-q", "--concurrency", "2")
     wait_for_calls(account, 10, process)
     process.kill()
@@ -75,12 +75,12 @@ def test_killed(account: Sandbox, here: Path) -> None:
     out, err = again.communicate(timeout=30)
     assert (again.returncode, err) == (0, "")
     assert json.loads(out)["earlier"] > 0
-    # Only calls that were under way when the process died are made again.
+    # Only calls in flight when the process died are repeated.
     assert CLIPS <= account.calls <= CLIPS + 2
     assert sorted(path.name for path in here.iterdir()) == ["calls", "calls.parquet"]
 
 
-def test_interrupted_without_a_cache(account: Sandbox, here: Path) -> None:
+def test_interrupted_job_without_a_cache_resumes(account: Sandbox, here: Path) -> None:
     arguments = ["annotate", "calls", "-o", "folder", "-q", "--json", "--no-cache", "--concurrency", "2"]
     process = start(*arguments)
     wait_for_calls(account, 10, process)
@@ -94,7 +94,7 @@ def test_interrupted_without_a_cache(account: Sandbox, here: Path) -> None:
     assert len(list((here / "folder").glob("*.wav"))) == CLIPS
 
 
-def test_a_reader_that_goes_away(here: Path, account: Sandbox) -> None:
+def test_closed_stdout_causes_no_traceback(here: Path, account: Sandbox) -> None:
     process = start("estimate", "calls")
     assert process.stdout is not None
     process.stdout.close()

@@ -18,9 +18,9 @@ from valence_integrations.sandbox import Sandbox
 ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")
 
 
-class TestAppearing:
+class TestAtomicWrites:
     @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
-    def test_what_fails_leaves_the_old_one(
+    def test_failed_write_keeps_the_old_output(
         self, run: Run, clips: Path, account: Sandbox, here: Path, output: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert run("annotate", "calls/a.wav", "-o", output).code == 0
@@ -31,9 +31,11 @@ class TestAppearing:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", full)
-            ended = run("annotate", "calls", "-o", output, "-q")
-        assert ended.code == 2
-        assert ended.err == "valence: No space left on device. Check the path, its permissions and the space.\n"
+            result = run("annotate", "calls", "-o", output, "-q")
+        assert result.code == 2
+        assert (
+            result.err == "valence: No space left on device. Check the path, its permissions and the free disk space.\n"
+        )
         partial = here / f"{output}.partial.jsonl"
         if output != "out":  # a folder cannot be replaced in one step
             assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path != partial} == before
@@ -41,7 +43,9 @@ class TestAppearing:
         assert run("annotate", "calls", "-o", output, "-q").code == 0
         assert account.calls == 3
 
-    def test_the_rest_of_a_killed_process_is_removed(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_leftovers_of_a_killed_process_are_removed(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
         (here / ".out.tmp").mkdir()
         (here / ".out.tmp" / "x.wav").touch()
         (here / ".out.csv.tmp").touch()
@@ -78,7 +82,7 @@ class TestCsv:
         assert pd.isna(missing["emotion"])
         assert missing["emotion_timeline"] == "[]"
 
-    def test_any_name_survives(self, run: Run, account: Sandbox, here: Path) -> None:
+    def test_any_file_name_round_trips(self, run: Run, account: Sandbox, here: Path) -> None:
         (here / ODD).write_bytes(clip(0))
         assert run("annotate", ".", "-o", "out.csv").code == 0
         with (here / "out.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -86,7 +90,9 @@ class TestCsv:
         assert row["file"] == ODD
         assert (here / row["file"]).is_file()
 
-    def test_in_place_and_from_its_own_output(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_table_can_be_annotated_in_place_repeatedly(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
         (here / "list.csv").write_text("file\ncalls/a.wav\n")
         assert run("annotate", "list.csv", "-o", "list.csv").code == 0
         once = (here / "list.csv").read_text()
@@ -113,12 +119,12 @@ class TestJsonl:
             "emotion_error_code": "audio_empty",
         }
 
-    def test_any_name_survives(self, run: Run, account: Sandbox, here: Path) -> None:
+    def test_any_file_name_round_trips(self, run: Run, account: Sandbox, here: Path) -> None:
         (here / ODD).write_bytes(clip(0))
         assert run("annotate", ".", "-o", "out.jsonl").code == 0
         assert json.loads((here / "out.jsonl").read_text())["file"] == ODD
 
-    def test_values_that_json_does_not_have(self, run: Run, account: Sandbox, here: Path) -> None:
+    def test_values_without_a_json_type(self, run: Run, account: Sandbox, here: Path) -> None:
         day = dt.date(2026, 1, 2)
         table = pa.table({"audio": [{"bytes": clip(0), "path": "a.wav"}], "day": [day], "raw": [b"ab"]})
         pq.write_table(table, here / "in.parquet")
@@ -150,20 +156,20 @@ class TestParquet:
         table = pq.read_table(here / "out.parquet", columns=["n", "tags"])
         assert table.to_pylist() == [{"n": 1.0, "tags": None}, {"n": 2.5, "tags": ["x"]}]
 
-    def test_types_that_do_not_go_together(self, run: Run, clips: Path, account: Sandbox) -> None:
+    def test_incompatible_types_are_rejected(self, run: Run, clips: Path, account: Sandbox) -> None:
         (clips / "list.jsonl").write_text('{"audio": "a.wav", "n": 1}\n{"audio": "b.wav", "n": "x"}')
-        ended = run("annotate", "calls/list.jsonl", "-o", "out.parquet")
-        assert ended.code == 2
-        assert "a column of the inputs holds values of different types" in ended.err
-        assert "Write .jsonl instead." in ended.err
+        result = run("annotate", "calls/list.jsonl", "-o", "out.parquet")
+        assert result.code == 2
+        assert "a column of the inputs contains values of different types" in result.err
+        assert "Write .jsonl instead." in result.err
         assert account.calls == 0
 
-    def test_names_that_are_no_text_are_escaped(self, run: Run, account: Sandbox, here: Path) -> None:
+    def test_undecodable_names_are_escaped(self, run: Run, account: Sandbox, here: Path) -> None:
         (here / ODD).write_bytes(clip(0))
         assert run("annotate", ".", "-o", "out.parquet").code == 0
         assert pq.read_table(here / "out.parquet")["file"].to_pylist() == ["caf\\xe9\n=1+1.wav"]
 
-    def test_a_saved_dataset(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_saved_dataset(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         dataset = Dataset.from_dict({"audio": [str(clips / "a.wav")], "n": [1]}).cast_column("audio", Audio())
         dataset.save_to_disk(here / "saved")
         assert run("annotate", "saved", "-o", "out.parquet").code == 0
@@ -175,7 +181,7 @@ class TestParquet:
 class TestAudioFolder:
     @pytest.fixture(autouse=True)
     def load_without_torchcodec(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """`datasets` builds no audio folder without torchcodec, even if nothing is decoded."""
+        """Let `datasets` build an audio folder without torchcodec, since nothing is decoded."""
         monkeypatch.setattr(Audio, "encode_example", lambda _, path: {"bytes": None, "path": path})
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
 
@@ -185,7 +191,7 @@ class TestAudioFolder:
         assert isinstance(loaded["train"].features["audio"], Audio)
         return list(loaded["train"].cast_column("audio", Audio(decode=False)))
 
-    def test_it_loads(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_folder_loads(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (clips / "empty.wav").touch()
         assert run("annotate", "calls", "-o", "folder").code == 1
         failed, first, *others = self.load(here / "folder")
@@ -196,7 +202,9 @@ class TestAudioFolder:
         assert len(others) == 3
         assert (here / "folder" / "a.wav").samefile(clips / "a.wav")
 
-    def test_names_that_would_be_mistaken(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_names_that_datasets_would_misinterpret_are_replaced(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
         (here / "test").mkdir()
         for name in ("test/dev-1.wav", "test/.hidden.wav", "test/a.wav", ODD):
             (here / name).write_bytes(clip(0))
@@ -212,20 +220,22 @@ class TestAudioFolder:
             "caf\\xe9\n=1+1.wav",
         ]
 
-    def test_audio_that_is_in_a_table(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_embedded_audio_is_written_to_files(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         columns = {
             "audio": [{"bytes": clip(0), "path": "x.flac"}, {"bytes": clip(1), "path": None}, None],
             "n": [1, 2, 3],
         }
         pq.write_table(pa.table(columns), here / "in.parquet")
-        ended = run("annotate", "in.parquet", "-o", "folder")
-        assert ended.code == 0
-        assert "1 item without a file cannot be in a folder, and are left out." in ended.err
+        result = run("annotate", "in.parquet", "-o", "folder")
+        assert result.code == 0
+        assert "1 item without an audio file skipped: a folder cannot contain them." in result.err
         rows = self.load(here / "folder")
         assert [(Path(row["audio"]["path"]).name, row["n"]) for row in rows] == [("x.flac", 1), ("000002.wav", 2)]  # type: ignore[index]
         assert (here / "folder" / "000002.wav").read_bytes() == clip(1)
 
-    def test_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+    def test_folder_is_replaced_only_if_it_is_an_earlier_output(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
         assert run("annotate", ".", "-o", "folder").code == 0
         (clips / "b.wav").unlink()
         assert run("annotate", ".", "-o", "folder").code == 0
@@ -234,12 +244,12 @@ class TestAudioFolder:
             == ["000003.wav", "a.wav", "c.wav", "metadata.jsonl", "same.wav"][1:]
         )
         (here / "folder" / "mine.txt").touch()
-        ended = run("annotate", ".", "-o", "folder")
-        assert ended.code == 2
-        assert "holds other files" in ended.err
+        result = run("annotate", ".", "-o", "folder")
+        assert result.code == 2
+        assert "contains other files" in result.err
 
-    def test_a_column_that_would_be_mistaken(self, run: Run, clips: Path, account: Sandbox) -> None:
+    def test_column_that_datasets_would_misinterpret_is_rejected(self, run: Run, clips: Path, account: Sandbox) -> None:
         (clips / "list.csv").write_text("file,old_file_name\na.wav,x\n")
-        ended = run("annotate", "calls/list.csv", "-o", "folder")
-        assert ended.code == 2
-        assert "datasets would take the column 'old_file_name' for audio. Rename it, or write .parquet." in ended.err
+        result = run("annotate", "calls/list.csv", "-o", "folder")
+        assert result.code == 2
+        assert "datasets would treat the column 'old_file_name' as audio. Rename it, or write .parquet." in result.err

@@ -1,4 +1,4 @@
-"""The page on the command line: its commands are run, and say what it shows."""
+"""Run the commands of docs/command_line.md, and compare their output with the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = EXAMPLES.parent / "docs" / "command_line.md"
 
 
 def commands() -> list[tuple[str, str]]:
-    """Commands of the page, each with what it shows of their output."""
+    """Return the commands of the page with their expected output."""
     blocks = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [
         (command, shown)
@@ -27,7 +27,7 @@ def commands() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_page(make_account: Callable[..., Sandbox], here: Path) -> None:
+def test_commands_print_the_output_on_the_page(make_account: Callable[..., Sandbox], here: Path) -> None:
     account = make_account(policy=Policy.standard())
     (here / "examples").symlink_to(EXAMPLES)
     checker = doctest.OutputChecker()
@@ -39,6 +39,6 @@ def test_the_page(make_account: Callable[..., Sandbox], here: Path) -> None:
     assert account.calls == 0
 
 
-def test_the_page_has_commands() -> None:
+def test_page_has_commands() -> None:
     assert len(commands()) >= 10
     assert {command.split()[0] for command, _ in commands()} == {"annotate", "estimate", "report", "doctor", "cache"}

@@ -20,20 +20,20 @@ def mixed(clips: Path) -> Path:
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
-def test_of_every_output(run: Run, mixed: Path, account: Sandbox, here: Path, output: str) -> None:
+def test_report_on_every_kind_of_output(run: Run, mixed: Path, account: Sandbox, here: Path, output: str) -> None:
     assert run("annotate", "calls", "-o", output, "-q").code == 1
-    ended = run("report", output)
-    assert (ended.code, ended.out, ended.err) == (0, "", "out.html\n")
+    result = run("report", output)
+    assert (result.code, result.out, result.err) == (0, "", "out.html\n")
     page = (here / "out.html").read_text(encoding="utf-8")
     assert f"<h1>Emotions in {output}</h1>" in page
-    for told in ("Damaged or empty file", "Padded: shorter than 5.0 s", "Uploaded to the AsynchAPI"):
-        assert told in page
+    for heading in ("Damaged or empty file", "Padded: shorter than 5.0 s", "Uploaded to the AsynchAPI"):
+        assert heading in page
     assert "calls/long.wav" in page
     assert "calls/&lt;b&gt;bad.wav" in page
     assert "<b>bad.wav" not in page
 
 
-def test_with_the_annotation(run: Run, mixed: Path, account: Sandbox, here: Path) -> None:
+def test_report_of_annotate_includes_calls_and_settings(run: Run, mixed: Path, account: Sandbox, here: Path) -> None:
     assert run("annotate", "calls", "-o", "out.csv", "-q", "--report", "mine.html", "--long", "chunk").code == 1
     page = (here / "mine.html").read_text(encoding="utf-8")
     assert "Calls to the service" in page
@@ -46,7 +46,7 @@ def test_with_the_annotation(run: Run, mixed: Path, account: Sandbox, here: Path
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out"])
-def test_what_is_read_back(run: Run, mixed: Path, account: Sandbox, output: str) -> None:
+def test_predictions_are_read_from_the_output(run: Run, mixed: Path, account: Sandbox, output: str) -> None:
     run("annotate", "calls", "-o", output, "-q")
     found = {Path(name).name: prediction for name, prediction in read_output(output)}
     assert set(found) == {path.name for path in mixed.rglob("*.wav")}
@@ -68,8 +68,8 @@ def test_what_is_read_back(run: Run, mixed: Path, account: Sandbox, output: str)
 
 
 @pytest.mark.parametrize("output", ["old.csv", "old.jsonl"])
-def test_an_output_without_codes(run: Run, here: Path, output: str) -> None:
-    """As it was written before there were any: the reason is not guessed from the message."""
+def test_output_without_error_codes(run: Run, here: Path, output: str) -> None:
+    """Outputs of older versions have no codes; the cause is not guessed from the message."""
     row = {"file": "a.wav", "emotion": "", "emotion_error": "a.wav: the file is empty."}
     lines = [",".join(row), ",".join(row.values())] if output.endswith("csv") else [json.dumps(row)]
     (here / output).write_text("\n".join(lines) + "\n")
@@ -87,7 +87,7 @@ def test_an_output_without_codes(run: Run, here: Path, output: str) -> None:
     assert "Damaged or empty file" not in page
 
 
-def test_a_code_that_is_none_of_ours(run: Run, here: Path) -> None:
+def test_unknown_error_code(run: Run, here: Path) -> None:
     code = "<script>" + "x" * 100_000
     (here / "odd.jsonl").write_text(
         json.dumps({"file": "a", "emotion": None, "emotion_error": "x", "emotion_error_code": code})
@@ -98,7 +98,7 @@ def test_a_code_that_is_none_of_ours(run: Run, here: Path) -> None:
     assert len(page) < 20_000
 
 
-def test_a_column_of_names(run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+def test_audio_column_holds_the_names(run: Run, clips: Path, account: Sandbox, here: Path) -> None:
     (clips / "list.csv").write_text("clip id,wav\nfirst,a.wav\n")
     run("annotate", "calls/list.csv", "-o", "out.csv", "--audio-column", "wav")
     assert run("report", "out.csv", "--audio-column", "clip id").code == 0
@@ -106,9 +106,9 @@ def test_a_column_of_names(run: Run, clips: Path, account: Sandbox, here: Path) 
 
 
 @pytest.mark.parametrize("output", ["nope.csv", "list.csv", "calls", "notes.txt"])
-def test_no_output(run: Run, clips: Path, here: Path, output: str) -> None:
+def test_invalid_output_is_rejected(run: Run, clips: Path, here: Path, output: str) -> None:
     (here / "list.csv").write_text("file\na.wav\n")
     (here / "notes.txt").touch()
-    ended = run("report", output)
-    assert ended.code == 2
-    assert ended.err == f"valence: {output!r} is no output of valence annotate. Name what you gave to its -o.\n"
+    result = run("report", output)
+    assert result.code == 2
+    assert result.err == f"valence: {output!r} is not an output of valence annotate. Pass the value of its option -o.\n"

@@ -18,7 +18,7 @@ def test_command_prints_settings_serves_and_stops_on_interrupt():
         banner = "".join(process.stdout.readline() for _ in range(9))
         url = re.search(r"^export VALENCE_API_BASE_URL=(http://127.0.0.1:\d+)$", banner, re.MULTILINE)[1]
         key = re.search(r"^export VALENCE_API_KEY=(.+)$", banner, re.MULTILINE)[1]
-        assert "no emotion model" in banner
+        assert "not an emotion model" in banner
         headers = {"x-api-key": key}
         status = requests.get(f"{url}/v1/rate-limit/status", headers=headers, timeout=5)
         assert status.json()["policy_name"] == "sandbox_unlimited"

@@ -1,12 +1,12 @@
-"""What an error says on the command line: the library's message, with a remedy in terms of options."""
+"""Error messages for the command line: the library's message, with a remedy in terms of options."""
 
 from __future__ import annotations
 
 from valence_integrations.errors import ItemError, SettingsError, ValenceError
 
-__all__ = ["advice", "described"]
+__all__ = ["error_text", "remedy_text"]
 
-#: Options and environment variables, by the setting that each gives; a setting that has neither keeps its name.
+#: Option or environment variable of each setting; a setting that has neither keeps its name.
 _OPTIONS = {
     "api_key": "VALENCE_API_KEY",
     "audio_column": "--audio-column",
@@ -23,13 +23,13 @@ _OPTIONS = {
     "short_audio": "--short",
 }
 
-#: Remedies, by code, that the library words for Python; ``{option}`` is that of the error's setting.
+#: Replacements for the library's remedies in terms of Python, by code; ``{option}`` is that of the error's setting.
 _REMEDIES = {
     "asynch_failed": "Check the audio, or try --long chunk.",
     "audio_too_long": "Use --long asynch, chunk, truncate or skip, or cut it.",
     "audio_too_short": "Use --short pad, repeat or skip, or drop it.",
     "authentication_failed": "Check VALENCE_API_KEY.",
-    "budget_exceeded": "What is done is kept; raise {option} and run again to go on.",
+    "budget_exceeded": "Finished items are kept; raise {option} and run again to continue.",
     "emotions_unknown": "Name them: --emotions angry,happy,...",
     "endpoint_not_found": "Check --base-url and VALENCE_DISCRETE_PATH.",
     "file_too_large": "Use --long chunk, or cut it.",
@@ -40,18 +40,18 @@ _REMEDIES = {
     "network_unreachable": "Check the network and --base-url.",
     "rate_limited": "Lower --concurrency, or wait for the quota.",
     "read_timeout": "Run again later.",
-    "redirected": "If the service has moved, give its new address: --base-url.",
+    "redirected": "If the service has moved, pass its new address: --base-url.",
     "waveform_invalid": "",
 }
 
 
-def described(error: ValenceError) -> str:
-    """Text of an error: what happened, and what to do."""
-    return " ".join(filter(None, (_headline(error), advice(error))))
+def error_text(error: ValenceError) -> str:
+    """Return the message of an error, with its remedy."""
+    return " ".join(filter(None, (_headline(error), remedy_text(error))))
 
 
-def advice(error: ValenceError) -> str:
-    """What to do, in terms of options; empty where the library has no remedy either."""
+def remedy_text(error: ValenceError) -> str:
+    """Return the remedy in terms of options; empty if the library has no remedy."""
     remedy = _REMEDIES.get(error.code, error.remedy) if error.remedy else ""
     return remedy.replace("{option}", _option(error.setting))
 

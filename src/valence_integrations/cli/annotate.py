@@ -1,4 +1,4 @@
-"""``valence annotate``: rows in, rows with emotions out."""
+"""``valence annotate``: add emotions to the rows of the inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from valence_integrations.cli.job import Job
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.outputs import CsvOutput, JsonlOutput, Output, ParquetOutput
 from valence_integrations.cli.service import SANDBOX, service
-from valence_integrations.cli.terminal import ExitCode, one_line, say
+from valence_integrations.cli.terminal import ExitCode, one_line, print_message
 from valence_integrations.engine import Engine
 from valence_integrations.report import write_report
 from valence_integrations.settings import OnError
@@ -43,21 +43,21 @@ def annotate(
     sandbox: bool,
     quiet: bool,
     as_json: bool,
-    **given: Any,
+    **overrides: Any,
 ) -> ExitCode:
-    """Annotate inputs into an output, going on from where an earlier run was stopped.
+    """Annotate inputs and write an output, resuming an earlier run.
 
     Parameters
     ----------
     paths, output, audio_column, on_error, report, sandbox, quiet, as_json
-        As the command's help says.
-    **given
-        Settings; those that are None are taken from the environment.
+        See the command's help.
+    **overrides
+        Settings; None means the value of the environment.
     """
-    with service(sandbox=sandbox, **given) as settings, _terminated_like_interrupted():
+    with service(sandbox=sandbox, **overrides) as settings, _sigterm_as_interrupt():
         settings.require_key()
         target = _output(output, settings.columns)
-        inputs = Inputs(paths, audio_column, leave_out=target.path)
+        inputs = Inputs(paths, audio_column, exclude=target.path)
         target.check(inputs)
         if report is not None:
             _check_folder_of(report)
@@ -68,12 +68,14 @@ def annotate(
         ):
             job = Job(engine, inputs, journal)
             if sandbox and not quiet:
-                say("The embedded sandbox answers: it is a stand-in, and no emotion model.")
+                print_message("The embedded sandbox answers: it is a stand-in, not an emotion model.")
             try:
                 job.predict(progress=not quiet)
-                job.tell_failures()
+                job.print_failures()
                 if job.failures and on_error == "raise":
-                    say(f"{one_line(output)} is not written. Mend or drop these items, or use --on-error null.")
+                    print_message(
+                        f"{one_line(output)} is not written. Fix or drop these items, or use --on-error null."
+                    )
                     return ExitCode.ITEMS_FAILED
                 job.write(target)
                 journal.clear()
@@ -81,14 +83,14 @@ def annotate(
                     pairs = ((row.name, prediction) for row, prediction in job.pairs())
                     write_report(report, pairs, settings=settings, stats=engine.stats, title=f"Emotions in {output}")
                 if not quiet:
-                    say(job.summary(output))
+                    print_message(job.summary(output))
             except (KeyboardInterrupt, errors.JobError) as stopped:
-                job.tell_failures()
+                job.print_failures()
                 if job.done:
-                    say(
+                    print_message(
                         f"{'interrupted' if isinstance(stopped, KeyboardInterrupt) else 'stopped'}: {job.done:,} of "
-                        f"{job.total:,} items are kept in {one_line(unfinished.name)}, and are not paid again. Run the "
-                        "same command to go on."
+                        f"{job.total:,} items are kept in {one_line(unfinished.name)} and are not paid again. Run the "
+                        "same command to continue."
                     )
                 raise
             finally:
@@ -98,14 +100,14 @@ def annotate(
 
 
 def _output(text: str, emotions: Sequence[str]) -> Output:
-    """Choose the kind of output by its suffix; nothing is written yet.
+    """Create the output for a suffix, without writing anything.
 
     Raises
     ------
     SettingsError
-        If there is no such kind, or its folder is not there.
+        If the suffix is unsupported, or the folder does not exist.
     """
-    # What a link points to is replaced, and not the link.
+    # Replace the target of a link, not the link.
     path = Path(os.path.realpath(text))
     _check_folder_of(path)
     kind = _KINDS.get(path.suffix.lower())
@@ -115,7 +117,7 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     if is_folder and not path.is_file():
         return AudioFolder(path, emotions)
     raise errors.SettingsError(
-        f"{text!r} is no output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder.",
+        f"{text!r} is not an output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder.",
         code="output_invalid",
     )
 
@@ -123,15 +125,15 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
 def _check_folder_of(path: Path) -> None:
     if not path.parent.is_dir():
         raise errors.SettingsError(
-            f"the folder {str(path.parent)!r} for {path.name} is not there.",
+            f"the folder {str(path.parent)!r} for {path.name} does not exist.",
             code="output_invalid",
-            remedy="Make it first.",
+            remedy="Create it first.",
         )
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Have a job that is ended by its scheduler keep what is paid, as after Ctrl-C."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Handle SIGTERM like Ctrl-C, so that a job ended by a scheduler keeps its paid answers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

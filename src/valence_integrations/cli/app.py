@@ -1,4 +1,4 @@
-"""What can be typed: commands, options, and their help. What the commands do is imported when one is run."""
+"""Commands, options and their help. The implementation of a command is imported when it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from valence_integrations.settings import LongAudio, OnError, ShortAudio
 
 __all__ = ["app"]
 
-# Plain text: it is the same in a terminal, a log and a screen reader.
+# Plain text reads the same in a terminal, a log and a screen reader.
 _SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -31,23 +31,27 @@ def _option(*names: str, metavar: str | None = None, help: str, **more: Any) -> 
 
 Paths: TypeAlias = Annotated[list[str], typer.Argument(metavar="PATHS...", hidden=True)]
 AudioColumn: TypeAlias = Annotated[
-    str | None, _option("--audio-column", metavar="NAME", help="The tables' column with the audio.")
+    str | None, _option("--audio-column", metavar="NAME", help="Column of a table that holds the audio.")
 ]
-UseSandbox: TypeAlias = Annotated[bool, _option("--sandbox", help="No key: a stand-in on this machine answers.")]
-Model: TypeAlias = Annotated[str | None, _option("--model", metavar="NAME", help="4emotions, 7emotions, or your own.")]
-Emotions: TypeAlias = Annotated[str | None, _option("--emotions", metavar="A,B,...", help="Those of your own model.")]
+UseSandbox: TypeAlias = Annotated[bool, _option("--sandbox", help="Use a local stand-in; needs no key.")]
+Model: TypeAlias = Annotated[
+    str | None, _option("--model", metavar="NAME", help="4emotions, 7emotions or a custom model.")
+]
+Emotions: TypeAlias = Annotated[
+    str | None, _option("--emotions", metavar="A,B,...", help="Emotions of a custom model.")
+]
 Short: TypeAlias = Annotated[
-    ShortAudio | None, _option("--short", metavar="WAY", help="Under 5 s: pad, repeat, skip, error.")
+    ShortAudio | None, _option("--short", metavar="MODE", help="Under 5 s: pad, repeat, skip, error.")
 ]
 Long: TypeAlias = Annotated[
-    LongAudio | None, _option("--long", metavar="WAY", help="Over 15 s: asynch, chunk, truncate, skip, error.")
+    LongAudio | None, _option("--long", metavar="MODE", help="Over 15 s: asynch, chunk, truncate, skip, error.")
 ]
-BaseUrl: TypeAlias = Annotated[str | None, _option("--base-url", metavar="URL", help="Where the service lives.")]
-NoCache: TypeAlias = Annotated[bool, _option("--no-cache", help="Neither use nor keep answers: pay again.")]
-OfSandbox: TypeAlias = Annotated[bool, _option("--sandbox", help="The cache of --sandbox.")]
-AsJson: TypeAlias = Annotated[bool, _option("--json", help="Print a summary for programs.")]
+BaseUrl: TypeAlias = Annotated[str | None, _option("--base-url", metavar="URL", help="Address of the service.")]
+NoCache: TypeAlias = Annotated[bool, _option("--no-cache", help="Neither read nor write the cache.")]
+SandboxCache: TypeAlias = Annotated[bool, _option("--sandbox", help="Use the cache of --sandbox.")]
+AsJson: TypeAlias = Annotated[bool, _option("--json", help="Print a summary as JSON.")]
 
-#: What it does is in `terminal.Group`, where errors end.
+#: Implemented in `terminal.Group`, which handles errors.
 Debug: TypeAlias = Annotated[bool, _option("--debug", help="Show the traceback of an error.")]
 
 
@@ -55,16 +59,16 @@ Debug: TypeAlias = Annotated[bool, _option("--debug", help="Show the traceback o
 def valence(
     context: typer.Context, version: Annotated[bool, _option("--version", help="Print the version.")] = False
 ) -> int:
-    """Hear emotions in speech, through the Valence API.
+    """Annotate speech with emotions through the Valence API.
 
     \b
-    Example, which needs no key:
+    Example (needs no key):
       valence annotate calls/ -o calls.csv --sandbox
     """
     if version:
         typer.echo(f"valence {__version__}")
         raise typer.Exit
-    return _help_if_alone(context)
+    return _help_without_command(context)
 
 
 @app.command(cls=Command)
@@ -72,23 +76,25 @@ def annotate(
     paths: Paths,
     output: Annotated[str, _option("-o", "--output", metavar="OUT", help="The file or folder to write.")],
     audio_column: AudioColumn = None,
-    report: Annotated[Path | None, _option("--report", metavar="FILE", help="Write a report too, as HTML.")] = None,
+    report: Annotated[Path | None, _option("--report", metavar="FILE", help="Also write an HTML report.")] = None,
     sandbox: UseSandbox = False,
     model: Model = None,
     emotions: Emotions = None,
     short: Short = None,
     long: Long = None,
     min_confidence: Annotated[
-        float | None, _option("--min-confidence", metavar="X", help="Drop emotions under it (vendor: 0.38).")
+        float | None, _option("--min-confidence", metavar="X", help="Drop emotions below X (vendor: 0.38).")
     ] = None,
     on_error: Annotated[
-        OnError, _option("--on-error", metavar="WAY", help="null: failed rows are empty (default). raise: no OUT.")
+        OnError, _option("--on-error", metavar="MODE", help="null: failed rows are empty (default). raise: no OUT.")
     ] = "null",
-    max_calls: Annotated[int | None, _option("--max-calls", metavar="N", help="Stop before more calls.")] = None,
-    concurrency: Annotated[int | None, _option("--concurrency", metavar="N", help="Calls at once.")] = None,
+    max_calls: Annotated[int | None, _option("--max-calls", metavar="N", help="Maximum number of calls.")] = None,
+    concurrency: Annotated[
+        int | None, _option("--concurrency", metavar="N", help="Number of simultaneous calls.")
+    ] = None,
     base_url: BaseUrl = None,
     no_cache: NoCache = False,
-    quiet: Annotated[bool, _option("-q", "--quiet", help="Say nothing but what fails.")] = False,
+    quiet: Annotated[bool, _option("-q", "--quiet", help="Print only failures.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> int:
@@ -103,8 +109,8 @@ def annotate(
       valence annotate calls/ -o calls.csv --sandbox
       valence annotate clips.csv -o clips.parquet --audio-column wav --long chunk
 
-    Stopped, it goes on when it is run again. Exit codes: 0 all done, 1 some
-    items failed, 2 wrong use or no key, 3 budget or outage, 130 interrupted.
+    Run the same command again to resume. Exit codes: 0 done, 1 some items
+    failed, 2 wrong usage or no key, 3 budget or outage, 130 interrupted.
     """
     from valence_integrations.cli.annotate import annotate
 
@@ -138,9 +144,9 @@ def estimate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> int:
-    """Tell what annotating would take: no call, no key.
+    """Estimate calls, data and time; needs no key.
 
-    PATHS and options are those of annotate.
+    Takes the PATHS and options of annotate.
 
     \b
     Example:
@@ -160,11 +166,13 @@ def estimate(
 @app.command(cls=Command)
 def report(
     output: Annotated[str, typer.Argument(metavar="OUT", hidden=True)],
-    html: Annotated[Path | None, _option("-o", "--output", metavar="FILE", help="By default: OUT, as .html.")] = None,
+    html: Annotated[
+        Path | None, _option("-o", "--output", metavar="FILE", help="Default: OUT with the suffix .html.")
+    ] = None,
     audio_column: AudioColumn = None,
     debug: Debug = False,
 ) -> int:
-    """Write an HTML report on what annotate has written.
+    """Write an HTML report on an output of annotate.
 
     \b
     Example:
@@ -177,11 +185,11 @@ def report(
 
 @app.command(cls=Command)
 def doctor(base_url: BaseUrl = None, debug: Debug = False) -> int:
-    """Look whether all is well, and say what to do.
+    """Check your setup and suggest fixes.
 
-    Key, service, limits, cache and optional parts are looked at; the key is
-    not shown. Exit codes: 0 all is well, 2 the key or the cache is not, 3 the
-    service is not.
+    Checks the key, service, limits, cache and optional dependencies; the key
+    is not shown. Exit codes: 0 no problem, 2 a problem with the key or the
+    cache, 3 a problem with the service.
 
     \b
     Example:
@@ -198,7 +206,7 @@ def doctor(base_url: BaseUrl = None, debug: Debug = False) -> int:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def sandbox(context: typer.Context) -> int:
-    """Run a stand-in for the service, to try without a key."""
+    """Run a local stand-in for the service; needs no key."""
     from valence_integrations.sandbox.__main__ import main
 
     return main(context.args, context.command_path)
@@ -206,18 +214,18 @@ def sandbox(context: typer.Context) -> int:
 
 @cache.callback(invoke_without_command=True)
 def valence_cache(context: typer.Context) -> int:
-    """Look at the answers that are kept, or forget them.
+    """Show, export or delete cached answers.
 
     \b
     Example:
       valence cache info
     """
-    return _help_if_alone(context)
+    return _help_without_command(context)
 
 
 @cache.command(cls=Command)
-def info(sandbox: OfSandbox = False, debug: Debug = False) -> int:
-    """Tell where the cache is, and how much is in it.
+def info(sandbox: SandboxCache = False, debug: Debug = False) -> int:
+    """Show the path and size of the cache.
 
     \b
     Example:
@@ -230,12 +238,14 @@ def info(sandbox: OfSandbox = False, debug: Debug = False) -> int:
 
 @cache.command(cls=Command)
 def clear(
-    older_than: Annotated[float, _option("--older-than", metavar="DAYS", help="Only answers older than this.")] = 0.0,
-    yes: Annotated[bool, _option("-y", "--yes", help="Do not ask.")] = False,
-    sandbox: OfSandbox = False,
+    older_than: Annotated[
+        float, _option("--older-than", metavar="DAYS", help="Delete only answers older than DAYS.")
+    ] = 0.0,
+    yes: Annotated[bool, _option("-y", "--yes", help="Do not ask for confirmation.")] = False,
+    sandbox: SandboxCache = False,
     debug: Debug = False,
 ) -> int:
-    """Forget answers; the same audio would be paid again.
+    """Delete cached answers; the same audio will be paid for again.
 
     \b
     Example:
@@ -249,10 +259,10 @@ def clear(
 @cache.command(cls=Command)
 def export(
     path: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
-    sandbox: OfSandbox = False,
+    sandbox: SandboxCache = False,
     debug: Debug = False,
 ) -> int:
-    """Write all answers to a file, one JSON object a line.
+    """Export all cached answers to a JSONL file.
 
     \b
     Example:
@@ -281,7 +291,7 @@ def _settings(
     }
 
 
-def _help_if_alone(context: typer.Context) -> int:
+def _help_without_command(context: typer.Context) -> int:
     if context.invoked_subcommand is not None:
         return ExitCode.DONE
     typer.echo(context.get_help())

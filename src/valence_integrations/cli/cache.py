@@ -1,4 +1,4 @@
-"""``valence cache``: look at the kept answers, forget them, or write them to a file."""
+"""``valence cache``: show, delete or export cached answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 
 from valence_integrations._format import size
 from valence_integrations._store.cache import ResultCache, state_directory
-from valence_integrations.cli.outputs import appearing
+from valence_integrations.cli.outputs import atomic_path
 from valence_integrations.cli.service import SANDBOX
-from valence_integrations.cli.terminal import ExitCode, one_line, say
+from valence_integrations.cli.terminal import ExitCode, one_line, print_message
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import Settings
 
@@ -22,7 +22,7 @@ _DAY_SECONDS = 86_400.0
 
 
 def info(*, sandbox: bool) -> ExitCode:
-    """Print where the cache is, and how much is in it."""
+    """Print the path and size of the cache."""
     about = _cache(sandbox).info()
     oldest = "none" if about["oldest"] is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(about["oldest"]))
     rows = {"file": about["path"], "answers": f"{about['answers']:,}", "size": size(about["bytes"]), "oldest": oldest}
@@ -31,28 +31,28 @@ def info(*, sandbox: bool) -> ExitCode:
 
 
 def clear(*, older_than: float, yes: bool, sandbox: bool) -> ExitCode:
-    """Forget answers, after asking."""
+    """Delete cached answers, after confirmation."""
     cache = _cache(sandbox)
-    which = f"older than {older_than:g} days" if older_than else "kept"
+    which = f"answers older than {older_than:g} days" if older_than else "all answers"
     if not yes:
         if not sys.stdin.isatty():
             raise SettingsError(
-                "forgotten answers have to be paid again.",
+                "deleted answers have to be paid for again.",
                 code="settings_conflict",
-                remedy="Say that you mean it: --yes.",
+                remedy="Confirm with --yes.",
             )
         where = one_line(str(cache.info()["path"]))
-        if not typer.confirm(f"Forget the answers {which} in {where}? They would have to be paid again.", err=True):
+        if not typer.confirm(f"Delete {which} in {where}? They will have to be paid for again.", err=True):
             return ExitCode.DONE
-    say(f"{cache.clear(older_than * _DAY_SECONDS):,} answers are forgotten.")
+    print_message(f"{cache.clear(older_than * _DAY_SECONDS):,} answers deleted.")
     return ExitCode.DONE
 
 
 def export(path: Path, *, sandbox: bool) -> ExitCode:
-    """Write all answers to a file, which appears when it is whole."""
-    with appearing(path) as temporary:
+    """Export all answers to a file, atomically."""
+    with atomic_path(path) as temporary:
         written = _cache(sandbox).export(temporary)
-    say(f"{one_line(str(path))}: {written:,} answers")
+    print_message(f"{one_line(str(path))}: {written:,} answers")
     return ExitCode.DONE
 
 

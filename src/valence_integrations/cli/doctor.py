@@ -1,4 +1,4 @@
-"""``valence doctor``: whether all is well, and if not, what to do."""
+"""``valence doctor``: check the setup and suggest fixes."""
 
 from __future__ import annotations
 
@@ -14,105 +14,107 @@ from valence_integrations._format import size
 from valence_integrations._service.probe import health, rate_limit_status
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, state_directory
-from valence_integrations.cli.advice import described
+from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.terminal import ExitCode, one_line
 from valence_integrations.settings import Settings
 
 __all__ = ["doctor"]
 
-#: What each extra is for, and the package that tells whether it is installed.
-_PARTS = {
+#: For each extra, the package that shows whether it is installed, and the purpose.
+_EXTRAS = {
     "datasets": ("datasets", "Hugging Face datasets, Parquet"),
-    "transformers": ("transformers", "beside ValenceEmotionPipeline"),
+    "transformers": ("transformers", "next to ValenceEmotionPipeline"),
     "sandbox": ("fastapi", "--sandbox"),
     "report": ("matplotlib", "plots, DataFrames"),
     "av": ("av", "M4A, MP4, WebM"),
 }
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at."""
+class CheckResult(NamedTuple):
+    """Result of one check."""
 
-    what: str
-    found: str
+    name: str
+    detail: str
     code: ExitCode = ExitCode.DONE
 
 
 def doctor(*, base_url: str | None) -> ExitCode:
-    """Print what is found, as it is found; the exit code is that of the worst."""
+    """Print the result of each check, and return the exit code of the first problem."""
     settings = Settings() if base_url is None else Settings(base_url=base_url)
     worst = ExitCode.DONE
-    for what, found, code in _findings(settings):
-        mark = "  " if not what else "ok" if code is ExitCode.DONE else "!!"
-        sys.stdout.write(f"{mark}  {what:<9}{one_line(found)}\n")
+    for name, detail, code in _checks(settings):
+        mark = "  " if not name else "ok" if code is ExitCode.DONE else "!!"
+        sys.stdout.write(f"{mark}  {name:<9}{one_line(detail)}\n")
         sys.stdout.flush()
         worst = worst or code
-    for extra, (package, purpose) in _PARTS.items():
-        sys.stdout.write(f"{'ok' if _version(package) else '--'}  {extra:<13}{_part(extra, package, purpose)}\n")
+    for extra, (package, purpose) in _EXTRAS.items():
+        sys.stdout.write(
+            f"{'ok' if _version(package) else '--'}  {extra:<13}{_extra_status(extra, package, purpose)}\n"
+        )
     return worst
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
-    yield Finding("version", f"valence-integrations {__version__}, Python {platform.python_version()}")
+def _checks(settings: Settings) -> Iterator[CheckResult]:
+    yield CheckResult("version", f"valence-integrations {__version__}, Python {platform.python_version()}")
     key = settings.api_key
-    yield _key(key)
+    yield _check_key(key)
     transport = Transport(settings, 1)
     try:
-        yield _service(transport, settings.base_url)
+        yield _check_service(transport, settings.base_url)
         if key:
-            yield from _account(transport, settings.base_url, key)
+            yield from _check_account(transport, settings.base_url, key)
     finally:
         transport.close()
-    yield _cache(settings)
+    yield _check_cache(settings)
 
 
-def _key(key: str | None) -> Finding:
+def _check_key(key: str | None) -> CheckResult:
     if key:
-        return Finding("key", "found in the environment variable VALENCE_API_KEY")
-    return Finding(
+        return CheckResult("key", "found in the environment variable VALENCE_API_KEY")
+    return CheckResult(
         "key", "not found. Set the environment variable VALENCE_API_KEY, or use --sandbox.", ExitCode.WRONG_USE
     )
 
 
-def _service(transport: Transport, base_url: str) -> Finding:
+def _check_service(transport: Transport, base_url: str) -> CheckResult:
     begun = time.monotonic()
     try:
         state = health(transport, base_url)
     except errors.ValenceError as error:
-        return Finding("service", f"{base_url}: {described(error)}", ExitCode.STOPPED)
+        return CheckResult("service", f"{base_url}: {error_text(error)}", ExitCode.STOPPED)
     milliseconds = 1_000 * (time.monotonic() - begun)
     code = ExitCode.DONE if state == "healthy" else ExitCode.STOPPED
-    return Finding("service", f"{base_url} is {state or 'there'} ({milliseconds:.0f} ms)", code)
+    return CheckResult("service", f"{base_url} is {state or 'reachable'} ({milliseconds:.0f} ms)", code)
 
 
-def _account(transport: Transport, base_url: str, key: str) -> Iterator[Finding]:
+def _check_account(transport: Transport, base_url: str, key: str) -> Iterator[CheckResult]:
     try:
         status = rate_limit_status(transport, base_url, key)
         limits, usage = dict(status["limits"]), dict(status.get("current_usage") or {})
     except (errors.InvalidResponseError, TypeError, ValueError, KeyError):
-        yield Finding("account", "the service does not tell its limits; the documented ones are kept to")
+        yield CheckResult("account", "the service does not report its limits; the documented ones apply")
     except errors.AuthenticationError as error:
-        yield Finding("account", described(error), ExitCode.WRONG_USE)
+        yield CheckResult("account", error_text(error), ExitCode.WRONG_USE)
     except errors.ValenceError as error:
-        yield Finding("account", described(error), ExitCode.STOPPED)
+        yield CheckResult("account", error_text(error), ExitCode.STOPPED)
     else:
-        yield Finding("account", f"policy {status.get('policy_name', 'without a name')}; the key is accepted")
+        yield CheckResult("account", f"policy {status.get('policy_name', 'unnamed')}; the key is accepted")
         for name, limit in limits.items():
             used = f", {usage[name]:,} used" if isinstance(usage.get(name), int) else ""
-            yield Finding("", f"  {name.replace('_', ' ')}: {_amount(limit)}{used}")
+            yield CheckResult("", f"  {name.replace('_', ' ')}: {_format_limit(limit)}{used}")
 
 
-def _cache(settings: Settings) -> Finding:
+def _check_cache(settings: Settings) -> CheckResult:
     directory = state_directory(settings)
     cache = ResultCache(directory)
     about = cache.info()
     cache.close()
     if about["path"] is None:
-        return Finding("cache", f"{directory} cannot be written. Set VALENCE_CACHE_DIR.", ExitCode.WRONG_USE)
-    return Finding("cache", f"{directory}: {about['answers']:,} answers, {size(about['bytes'])}")
+        return CheckResult("cache", f"{directory} is not writable. Set VALENCE_CACHE_DIR.", ExitCode.WRONG_USE)
+    return CheckResult("cache", f"{directory}: {about['answers']:,} answers, {size(about['bytes'])}")
 
 
-def _part(extra: str, package: str, purpose: str) -> str:
+def _extra_status(extra: str, package: str, purpose: str) -> str:
     version = _version(package)
     if version:
         return f"{package} {version}"
@@ -126,5 +128,5 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _amount(limit: Any) -> str:
+def _format_limit(limit: Any) -> str:
     return f"{limit:,}" if isinstance(limit, (int, float)) else str(limit)

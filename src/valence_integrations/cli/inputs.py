@@ -1,4 +1,4 @@
-"""What is to be annotated: files, folders, globs, tables and saved datasets, read row by row."""
+"""Inputs of a command: files, folders, globs, tables and saved datasets, read row by row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AUDIO_SUFFIXES", "Files", "Inputs"]
 
-#: Files that are taken from a folder; a file that is named itself is taken whatever it is called.
+#: Suffixes of the files that are read from a folder; a file that is named explicitly may have any suffix.
 AUDIO_SUFFIXES = frozenset(
     {".aac", ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".mp4"}
     | {".oga", ".ogg", ".opus", ".w64", ".wav", ".webm", ".wma"}
@@ -25,21 +25,21 @@ AUDIO_SUFFIXES = frozenset(
 
 
 class Files:
-    """Files, and the audio files of folders, each once; folders in the order of their names.
+    """Files, and audio files in folders, without duplicates; folders are sorted by name.
 
     Parameters
     ----------
     paths : list of str
         Files and folders.
-    leave_out : Path or None
-        A folder that is not looked into: the output.
+    exclude : Path or None
+        A folder to skip: the output.
     """
 
     audio_column = FILE
 
-    def __init__(self, paths: Sequence[str], leave_out: Path | None = None) -> None:
+    def __init__(self, paths: Sequence[str], exclude: Path | None = None) -> None:
         self._paths = paths
-        self._leave_out = None if leave_out is None else leave_out.resolve()
+        self._exclude = None if exclude is None else exclude.resolve()
 
     def __iter__(self) -> Iterator[Row]:
         seen: set[str] = set()
@@ -54,11 +54,11 @@ class Files:
         return sum(1 for _ in self)
 
     def names(self) -> list[str]:
-        """Names of the columns."""
+        """Return the names of the columns."""
         return [FILE]
 
     def schema(self) -> pa.Schema:
-        """Types of the columns."""
+        """Return the types of the columns."""
         import pyarrow as pa
 
         return pa.schema([(FILE, pa.string())])
@@ -72,50 +72,50 @@ class Files:
 
     def _walk(self, folder: str) -> Iterator[str]:
         for root, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if self._is_wanted(root, name))
+            folders[:] = sorted(name for name in folders if self._is_included(root, name))
             for name in sorted(files):
                 if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
                     yield str(Path(root, name))
 
-    def _is_wanted(self, root: str, name: str) -> bool:
-        return not name.startswith(".") and Path(root, name).resolve() != self._leave_out
+    def _is_included(self, root: str, name: str) -> bool:
+        return not name.startswith(".") and Path(root, name).resolve() != self._exclude
 
 
 class Inputs:
-    """Everything that a command was given, as one sequence of rows that is read bit by bit.
+    """All inputs of a command, as one sequence of rows that is read lazily.
 
     Parameters
     ----------
     paths : iterable of str
         Files, folders, globs, tables (CSV, JSONL, Parquet), saved datasets.
     audio_column : str, optional
-        The column of the tables that holds the audio; by default one with a usual name.
-    leave_out : Path, optional
-        A folder that is not looked into: the output.
+        Column of the tables that holds the audio; by default one with a common name.
+    exclude : Path, optional
+        A folder to skip: the output.
 
     Raises
     ------
     SettingsError
-        If a path is not there, or a table has no such column.
+        If a path does not exist, or a table has no such column.
     """
 
-    def __init__(self, paths: Iterable[str], audio_column: str | None = None, leave_out: Path | None = None) -> None:
+    def __init__(self, paths: Iterable[str], audio_column: str | None = None, exclude: Path | None = None) -> None:
         self.sources: list[Source] = []
         plain: list[str] = []
-        for path in _expanded(paths):
+        for path in _expand_globs(paths):
             table = open_table(path, audio_column)
             if table is None:
                 plain.append(path)
                 continue
             if plain:
-                self.sources.append(Files(plain, leave_out))
+                self.sources.append(Files(plain, exclude))
                 plain = []
             self.sources.append(table)
         if plain:
-            self.sources.append(Files(plain, leave_out))
+            self.sources.append(Files(plain, exclude))
         if audio_column is not None and not any(not isinstance(source, Files) for source in self.sources):
             raise SettingsError(
-                "is for tables, and there is none: name a CSV, JSONL or Parquet file.", setting="audio_column"
+                "applies to tables, and there are none: name a CSV, JSONL or Parquet file.", setting="audio_column"
             )
 
     def __iter__(self) -> Iterator[Row]:
@@ -127,16 +127,16 @@ class Inputs:
         return sum(source.count() for source in self.sources)
 
     def names(self) -> list[str]:
-        """Names of all columns."""
+        """Return the names of all columns."""
         return list(dict.fromkeys(name for source in self.sources for name in source.names()))
 
     def schema(self) -> pa.Schema:
-        """Types of all columns.
+        """Return the types of all columns.
 
         Raises
         ------
         SettingsError
-            If a column has no type that holds all of its values.
+            If the values of a column have incompatible types.
         """
         import pyarrow as pa
 
@@ -145,14 +145,14 @@ class Inputs:
             return pa.unify_schemas(schemas, promote_options="permissive")
         except pa.ArrowException as error:
             raise SettingsError(
-                f"a column of the inputs holds values of different types, which Parquet cannot ({error}).",
+                f"a column of the inputs contains values of different types, which Parquet does not support ({error}).",
                 code="input_invalid",
                 remedy="Write .jsonl instead.",
             ) from None
 
 
-def _expanded(paths: Iterable[str]) -> Iterator[str]:
-    """Globs that no shell has expanded; a file that has such a name goes first."""
+def _expand_globs(paths: Iterable[str]) -> Iterator[str]:
+    """Expand globs; a file whose name looks like a glob takes precedence."""
     for path in paths:
         if os.path.lexists(path):
             yield path
@@ -161,6 +161,6 @@ def _expanded(paths: Iterable[str]) -> Iterator[str]:
         if not found:
             what = "nothing matches" if glob.has_magic(path) else "there is no file or folder"
             raise SettingsError(
-                f"{what} {path!r}.", code="input_invalid", remedy=f"Check the path, from {str(Path.cwd())!r}."
+                f"{what} {path!r}.", code="input_invalid", remedy=f"Check the path, relative to {str(Path.cwd())!r}."
             )
         yield from found

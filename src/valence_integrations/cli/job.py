@@ -1,4 +1,4 @@
-"""Rows of the inputs, their way through the engine into the journal, and what became of them."""
+"""A job: pass the rows of the inputs to the engine, keep predictions in the journal, and summarize them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 from valence_integrations import errors
 from valence_integrations._format import counted, span
-from valence_integrations.cli.advice import described
+from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.outputs import Output, Pair
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.terminal import one_line, say
+from valence_integrations.cli.terminal import one_line, print_message
 from valence_integrations.engine import Engine
 
 __all__ = ["Job"]
 
-#: Items begun ahead of the one that is waited for, for each call under way at once: a long call, which takes minutes,
-#: must not hold up all that come after it.
-_AHEAD = 32
+#: Items started ahead of the oldest unfinished one, for each simultaneous call: a long call, which takes minutes, must
+#: not block the items after it.
+_LOOKAHEAD = 32
 
-#: Failures that are told one by one.
+#: Maximum number of failures to list.
 _MAX_LISTED = 10
 
-#: What an item fails with if the service, and not the item, is in trouble.
-_OUTAGES = (errors.NetworkError, errors.ServerError, errors.ReadTimeoutError, errors.RateLimitError)
+#: Errors of an item that are caused by the service, not by the item.
+_OUTAGE_ERRORS = (errors.NetworkError, errors.ServerError, errors.ReadTimeoutError, errors.RateLimitError)
 
 
 class Job:
     """Rows of the inputs, and their predictions in the journal.
 
-    The engine is given those that are not done yet, as an iterable that knows how many there are.
+    Iterating yields the audio of the rows that are not finished yet; ``len`` is their number.
     """
 
     def __init__(self, engine: Engine, inputs: Inputs, journal: Journal) -> None:
@@ -44,13 +44,13 @@ class Job:
         self._waiting: deque[Row] = deque()
         self.cached = self.answered = 0
         self.total = inputs.count()
-        self.earlier = sum(map(journal.is_done, inputs)) if journal.has_earlier else 0
+        self.earlier = sum(map(journal.is_done, inputs)) if journal.has_earlier_run else 0
         self.done = self.earlier
         if not self.total:
             raise errors.SettingsError(
                 "there is no audio in the inputs.",
                 code="input_invalid",
-                remedy="Name files, or folders that hold some.",
+                remedy="Name audio files, or folders that contain some.",
             )
         self.emotions: Counter[str] = Counter()
         self.failures: list[tuple[str, errors.ValenceError]] = []
@@ -65,14 +65,14 @@ class Job:
                 yield row.audio
 
     def predict(self, *, progress: bool) -> None:
-        """Annotate what is left, and keep each prediction at once.
+        """Annotate the remaining rows, and store each prediction immediately.
 
         Raises
         ------
         ServiceUnavailableError
-            If all calls failed, however few they were.
+            If all calls failed, even if there were few.
         """
-        for prediction in self._engine.iter_predict(self, on_error="null", progress=progress, ahead=_AHEAD):
+        for prediction in self._engine.iter_predict(self, on_error="null", progress=progress, ahead=_LOOKAHEAD):
             row = self._waiting.popleft()
             self._journal.add(row, prediction)
             self.done += 1
@@ -81,25 +81,25 @@ class Job:
             else:
                 self.cached += prediction.cached
                 self.answered += prediction.source is not None and not prediction.cached
-        outages = [error for _, error in self.failures if isinstance(error, _OUTAGES)]
+        outages = [error for _, error in self.failures if isinstance(error, _OUTAGE_ERRORS)]
         if outages and not self.answered:
             raise errors.ServiceUnavailableError(
-                f"no call was answered; the last one: {outages[-1].headline}", remedy="Run again later."
+                f"no call was answered; the last error: {outages[-1].headline}", remedy="Run again later."
             )
 
     def pairs(self) -> Iterator[Pair]:
-        """Every row with its prediction, in the order of the inputs."""
+        """Yield every row with its prediction, in input order."""
         for row in self._inputs:
             prediction = self._journal.find(row)
             if prediction is not None:
                 yield row, prediction
 
     def write(self, target: Output) -> None:
-        """Write the output, and count what is in it."""
+        """Write the output, and count its emotions."""
         self.emotions.clear()
         written = 0
 
-        def seen() -> Iterator[Pair]:
+        def counted_pairs() -> Iterator[Pair]:
             nonlocal written
             for row, prediction in self.pairs():
                 written += 1
@@ -107,23 +107,27 @@ class Job:
                     self.emotions[prediction.emotion or "none"] += 1
                 yield row, prediction
 
-        target.write(seen())
-        if target.left_out:
-            say(f"{counted(target.left_out, 'item')} without a file cannot be in a folder, and are left out.")
+        target.write(counted_pairs())
+        if target.skipped_rows:
+            print_message(
+                f"{counted(target.skipped_rows, 'item')} without an audio file skipped: a folder cannot contain them."
+            )
         if written != self.total:
-            say(f"The inputs have changed meanwhile, from {self.total:,} items to {written:,}. Run again.")
+            print_message(
+                f"The inputs have changed during the run, from {self.total:,} to {written:,} items. Run again."
+            )
 
-    def tell_failures(self) -> None:
-        """Say what failed, and what to do."""
+    def print_failures(self) -> None:
+        """Print failures and their remedies."""
         if self.failures:
-            say(f"{counted(len(self.failures), 'item')} of {self.total:,} failed:")
+            print_message(f"{counted(len(self.failures), 'item')} of {self.total:,} failed:")
         for _, error in self.failures[:_MAX_LISTED]:
-            say(f"  {one_line(described(error))}")
+            print_message(f"  {one_line(error_text(error))}")
         if (more := len(self.failures) - _MAX_LISTED) > 0:
-            say(f"  and {more:,} more: --json names them all")
+            print_message(f"  and {more:,} more: --json lists them all")
 
     def summary(self, output: str) -> str:
-        """What a person reads at the end."""
+        """Return the summary for people."""
         took = [f"{counted(self._engine.stats.calls, 'call')} in {span(time.monotonic() - self._begun)}"]
         took += [f"{self.cached:,} from the cache"] if self.cached else []
         took += [f"{self.earlier:,} from an earlier run"] if self.earlier else []
@@ -135,7 +139,7 @@ class Job:
         return "\n  ".join(line for line in lines if line)
 
     def counts(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+        """Return the summary for ``--json``."""
         stats = self._engine.stats
         return {
             "items": self.total,
@@ -150,7 +154,7 @@ class Job:
             "seconds": round(time.monotonic() - self._begun, 3),
             "emotions": dict(self.emotions.most_common()),
             "failures": [
-                {"item": name, "type": type(error).__name__, "code": error.code, "error": described(error)}
+                {"item": name, "type": type(error).__name__, "code": error.code, "error": error_text(error)}
                 for name, error in self.failures
             ],
         }

@@ -1,4 +1,4 @@
-"""The partial file beside the output: what is finished, kept line by line, so that the next run goes on from there."""
+"""Journal: finished items in a ``.partial.jsonl`` file next to the output, from which the next run resumes."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ __all__ = ["Journal"]
 #: Increment when the meaning of a line changes.
 _SCHEMA = 2
 
-#: What is kept of an error, beside its type and its item.
-_OF_ERROR = ("message", "code", "setting", "remedy")
+#: Fields of an error in the journal, in addition to its type and its item.
+_ERROR_FIELDS = ("message", "code", "setting", "remedy")
 
 
 class Journal:
-    """Predictions by row: a JSON line for each, written at once, and an index of the lines in memory.
+    """Predictions by row: one JSON line each, written immediately, with an index of the lines in memory.
 
-    A line belongs to an item and the settings it was annotated with, so one of other settings is not taken for it.
+    The key of a line includes the settings, so predictions with other settings are not reused.
 
     Parameters
     ----------
     path : Path
-        The file. A last line that is not whole, as a killed process leaves it, is dropped.
+        The file. An incomplete last line, from a killed process, is dropped.
     service : str
-        Where the answers come from.
+        Source of the answers.
     settings : Settings
-        How they are made.
+        Settings of the answers.
 
     Raises
     ------
     SettingsError
-        If another process writes it.
+        If another process is writing the file.
     """
 
     def __init__(self, path: Path, service: str, settings: Settings) -> None:
         self.path = path
-        asked = [_SCHEMA, service, *(getattr(settings, name) for name in ANSWER_SETTINGS)]
-        self._salt = json.dumps(asked).encode()
+        key_settings = [_SCHEMA, service, *(getattr(settings, name) for name in ANSWER_SETTINGS)]
+        self._salt = json.dumps(key_settings).encode()
         self._file = path.open("a+b", buffering=0)
         self._lock()
         self._reader = path.open("rb")
@@ -66,39 +66,39 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close the file; an empty one is removed."""
+        """Close the file; remove it if it is empty."""
         self._reader.close()
         self._file.close()
         if not self._end:
             self.path.unlink(missing_ok=True)
 
     @property
-    def has_earlier(self) -> bool:
-        """Whether there is anything from an earlier run."""
+    def has_earlier_run(self) -> bool:
+        """Whether the file contains predictions of an earlier run."""
         return self._earlier > 0
 
     def clear(self) -> None:
-        """Forget everything, as the output is written: the file is removed at the end."""
+        """Discard all predictions: the file is removed on exit."""
         self._end = 0
 
     def add(self, row: Row, prediction: EmotionPrediction) -> None:
-        """Keep a prediction, at once."""
+        """Write a prediction immediately."""
         key = self._key(row.audio)
-        line = {"name": row.name, "key": key, "file": _state(row.audio), **_written(prediction)}
+        line = {"name": row.name, "key": key, "file": _file_state(row.audio), **_to_json(prediction)}
         data = json.dumps(line).encode() + b"\n"
         self._file.write(data)
         self._lines[key] = self._end
         self._end += len(data)
 
     def find(self, row: Row) -> EmotionPrediction | None:
-        """Return the prediction of a row, if there is one."""
+        """Return the prediction of a row, or None."""
         line = self._line(row)
-        return None if line is None else _read(line)
+        return None if line is None else _from_json(line)
 
     def is_done(self, row: Row) -> bool:
-        """Whether an earlier run has annotated a row, and its file is the same since."""
-        line = self._line(row, self._earlier) if self.has_earlier else None
-        return line is not None and line["error"] is None and line["file"] == _state(row.audio)
+        """Return whether an earlier run annotated a row whose file has not changed since."""
+        line = self._line(row, self._earlier) if self.has_earlier_run else None
+        return line is not None and line["error"] is None and line["file"] == _file_state(row.audio)
 
     def _line(self, row: Row, before: float = math.inf) -> dict[str, Any] | None:
         start = self._lines.get(self._key(row.audio))
@@ -130,7 +130,7 @@ class Journal:
                 remedy="Wait for it, or choose another output.",
             ) from None
         except OSError:
-            pass  # a file system without locks
+            pass  # the file system does not support locks
 
     def _read_lines(self) -> None:
         for line in self._reader:
@@ -145,8 +145,8 @@ class Journal:
         self._file.truncate(self._end)
 
 
-def _state(audio: Any) -> list[int] | None:
-    """What tells whether a file has changed."""
+def _file_state(audio: Any) -> list[int] | None:
+    """Return size and modification time of a file, to detect changes."""
     if not isinstance(audio, str):
         return None
     try:
@@ -156,7 +156,7 @@ def _state(audio: Any) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _written(prediction: EmotionPrediction) -> dict[str, Any]:
+def _to_json(prediction: EmotionPrediction) -> dict[str, Any]:
     fields = {field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)}
     error = prediction.error
     return {
@@ -169,16 +169,18 @@ def _written(prediction: EmotionPrediction) -> dict[str, Any]:
         else {
             "type": type(error).__name__,
             "item": getattr(error, "item", None),
-            **{name: getattr(error, name) for name in _OF_ERROR},
+            **{name: getattr(error, name) for name in _ERROR_FIELDS},
         },
     }
 
 
-def _read(line: Mapping[str, Any]) -> EmotionPrediction:
+def _from_json(line: Mapping[str, Any]) -> EmotionPrediction:
     known = {field.name: line[field.name] for field in dataclasses.fields(EmotionPrediction)}
     error = known["error"]
     if error is not None:
-        known["error"] = getattr(errors, error["type"], errors.ItemError)(**{name: error[name] for name in _OF_ERROR})
+        known["error"] = getattr(errors, error["type"], errors.ItemError)(
+            **{name: error[name] for name in _ERROR_FIELDS}
+        )
         known["error"].item = error["item"]
     for name in ("confidence", "duration"):
         known[name] = math.nan if known[name] is None else known[name]

@@ -1,4 +1,4 @@
-"""The output: a table (CSV, JSONL or Parquet, by its suffix) or a folder, which appears when it is whole."""
+"""Outputs: a table (CSV, JSONL or Parquet, by suffix) or a folder, written atomically."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from valence_integrations.cli.advice import described
+from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.tables import utf8
+from valence_integrations.cli.tables import escape_undecodable
 from valence_integrations.errors import MissingDependencyError, SettingsError
 from valence_integrations.results import EmotionPrediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PREFIX", "CsvOutput", "JsonlOutput", "Output", "Pair", "ParquetOutput", "appearing"]
+__all__ = ["PREFIX", "CsvOutput", "JsonlOutput", "Output", "Pair", "ParquetOutput", "atomic_path"]
 
 Pair: TypeAlias = "tuple[Row, EmotionPrediction]"
 
 PREFIX = "emotion"
 
-#: Decimals of what people read; a score has some seven digits.
+#: Decimals in text outputs; a score has about seven significant digits.
 _DECIMALS = 6
 
-#: Rows of Parquet that are written at once.
+#: Number of rows in a Parquet row group.
 _BATCH = 1_000
 
 
 class Output(Protocol):
-    """Where annotated rows go.
+    """Destination of annotated rows.
 
     Attributes
     ----------
     path : Path
-        The final name.
-    left_out : int
-        Rows that could not be written.
+        Final path.
+    skipped_rows : int
+        Number of rows that could not be written.
     """
 
     path: Path
-    left_out: int
+    skipped_rows: int
 
     def check(self, inputs: Inputs) -> None:
-        """Learn the columns, and raise if they cannot be written so."""
+        """Read the columns of the inputs, and raise if they cannot be written."""
         ...
 
     def write(self, pairs: Iterable[Pair]) -> None:
-        """Write everything, under the final name at the end."""
+        """Write all rows, then move the output to its final name."""
         ...
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Give another name in the same folder, which becomes `path` at the end if all goes well."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, and rename it to `path` on success."""
     temporary = path.with_name(f".{path.name}.tmp")
-    _remove(temporary)  # that of a killed process
+    _remove(temporary)  # left over from a killed process
     try:
         yield temporary
         if temporary.is_file():
@@ -83,51 +83,51 @@ def _remove(path: Path) -> None:
 
 
 class _Table:
-    left_out = 0
+    skipped_rows = 0
 
     def __init__(self, path: Path, emotions: Sequence[str]) -> None:
         self.path = path
         self.emotions = emotions
         self.scores = [f"{PREFIX}_{emotion}" for emotion in emotions]
-        self._own = {PREFIX, *(f"{PREFIX}_{name}" for name in _FIELDS), *self.scores}
+        self._own_columns = {PREFIX, *(f"{PREFIX}_{name}" for name in _FIELDS), *self.scores}
 
     def check(self, inputs: Inputs) -> None:
-        """Any inputs will do."""
+        """Accept any inputs."""
 
     def kept(self, names: Iterable[str]) -> list[str]:
-        """The inputs' columns that are not replaced."""
-        return [name for name in names if name not in self._own]
+        """Return the columns of the inputs that are not replaced."""
+        return [name for name in names if name not in self._own_columns]
 
 
 _FIELDS = ("confidence", "scores", "source", "error", "error_code", "timeline")
 
 
 class CsvOutput(_Table):
-    """A CSV file for spreadsheets: a column for each emotion's score, and the timeline as JSON at the end."""
+    """CSV file: one column for each emotion's score, and the timeline as JSON in the last column."""
 
     def check(self, inputs: Inputs) -> None:
-        """Learn the columns, of which a CSV file must know all at its beginning.
+        """Collect all columns, which the CSV header requires.
 
         Raises
         ------
         SettingsError
             If two columns would have the same name.
         """
-        if twice := {PREFIX, *(f"{PREFIX}_{name}" for name in _FIELDS)} & set(self.scores):
+        if duplicates := {PREFIX, *(f"{PREFIX}_{name}" for name in _FIELDS)} & set(self.scores):
             raise SettingsError(
-                f"these emotions would give a CSV file two columns {min(twice)!r}.",
+                f"these emotions would create two CSV columns {min(duplicates)!r}.",
                 code="column_conflict",
                 setting="emotions",
-                remedy="Give that emotion another name, or write .jsonl.",
+                remedy="Rename that emotion, or write .jsonl.",
             )
         self._names = self.kept(inputs.names())
 
     def write(self, pairs: Iterable[Pair]) -> None:
-        """Write everything, under the final name at the end."""
+        """Write all rows, then move the output to its final name."""
         own = [PREFIX, f"{PREFIX}_confidence", *self.scores, *(f"{PREFIX}_{name}" for name in _FIELDS[2:])]
-        # A name whose bytes are no UTF-8 keeps its bytes.
+        # A file name that is not UTF-8 keeps its bytes.
         with (
-            appearing(self.path) as temporary,
+            atomic_path(self.path) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")
@@ -148,16 +148,16 @@ class CsvOutput(_Table):
 
 
 class JsonlOutput(_Table):
-    """A JSON object on each line, with the columns of `datasets`."""
+    """JSONL file with the columns of the `datasets` integration."""
 
     def write(self, pairs: Iterable[Pair]) -> None:
-        """Write everything, under the final name at the end."""
-        with appearing(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        """Write all rows, then move the output to its final name."""
+        with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for row, prediction in pairs:
                 file.write(self.line(row.values, prediction))
 
     def line(self, values: Mapping[str, Any], prediction: EmotionPrediction) -> str:
-        """Line of a row."""
+        """Return the JSON line of a row."""
         kept = {name: _plain(values[name]) for name in self.kept(values)}
         text, code = _error(prediction)
         columns = {
@@ -169,12 +169,12 @@ class JsonlOutput(_Table):
             f"{PREFIX}_error": text,
             f"{PREFIX}_error_code": code,
         }
-        # ASCII: so a name whose bytes are no UTF-8 can be read back.
+        # ASCII, so that a file name that is not UTF-8 can be read back.
         return json.dumps({**kept, **columns}, default=_plain) + "\n"
 
 
 class ParquetOutput(_Table):
-    """A Parquet file: the columns of the inputs with their types, and those of `datasets`."""
+    """Parquet file: the typed columns of the inputs, and those of the `datasets` integration."""
 
     def __init__(self, path: Path, emotions: Sequence[str]) -> None:
         try:
@@ -184,26 +184,26 @@ class ParquetOutput(_Table):
         super().__init__(path, emotions)
 
     def check(self, inputs: Inputs) -> None:
-        """Learn the types, of which a Parquet file must know all at its beginning."""
+        """Collect all column types, which the Parquet schema requires."""
         import pyarrow as pa
 
         from valence_integrations._arrow.columns import Columns
 
         schema = inputs.schema()
-        # A column without any value has no type that Parquet knows.
+        # Parquet has no type for a column without values.
         self._kept = {
             name: pa.string() if pa.types.is_null(schema.field(name).type) else schema.field(name).type
             for name in self.kept(schema.names)
         }
-        self._columns = Columns(PREFIX, tuple(self.emotions), text=described)
+        self._columns = Columns(PREFIX, tuple(self.emotions), text=error_text)
 
     def write(self, pairs: Iterable[Pair]) -> None:
-        """Write everything, under the final name at the end."""
+        """Write all rows, then move the output to its final name."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         schema = pa.schema([*self._kept.items(), *self._columns.types])
-        with appearing(self.path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        with atomic_path(self.path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             remaining = iter(pairs)
             while batch := list(islice(remaining, _BATCH)):
                 writer.write_table(self._table(batch))
@@ -212,7 +212,8 @@ class ParquetOutput(_Table):
         import pyarrow as pa
 
         kept = {
-            name: pa.array([utf8(row.values.get(name)) for row, _ in batch], kind) for name, kind in self._kept.items()
+            name: pa.array([escape_undecodable(row.values.get(name)) for row, _ in batch], kind)
+            for name, kind in self._kept.items()
         }
         return pa.table({**kept, **self._columns.of([prediction for _, prediction in batch])})
 
@@ -225,7 +226,7 @@ def _scores(prediction: EmotionPrediction, emotions: Sequence[str]) -> dict[str,
 
 def _error(prediction: EmotionPrediction) -> tuple[str, str] | tuple[None, None]:
     error = prediction.error
-    return (None, None) if error is None else (described(error), error.code)
+    return (None, None) if error is None else (error_text(error), error.code)
 
 
 def _timeline(prediction: EmotionPrediction) -> list[dict[str, Any]]:
@@ -254,7 +255,7 @@ def _cell(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON and CSV can hold of a value; of audio in the table itself, the path."""
+    """Convert a value for JSON and CSV; audio inside the table becomes its path."""
     if isinstance(value, Mapping) and "bytes" in value and "path" in value:
         return value["path"]
     if isinstance(value, (bytes, bytearray)):

@@ -1,4 +1,4 @@
-"""``valence report``: the report on what an earlier ``valence annotate`` has written."""
+"""``valence report``: write a report on an output of ``valence annotate``."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from valence_integrations.cli.audiofolder import METADATA
 from valence_integrations.cli.outputs import PREFIX
 from valence_integrations.cli.rows import Row, Source
 from valence_integrations.cli.tables import open_table
-from valence_integrations.cli.terminal import ExitCode, one_line, say
+from valence_integrations.cli.terminal import ExitCode, one_line, print_message
 from valence_integrations.errors import Code, ItemError, SettingsError
 from valence_integrations.report import write_report
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 
 __all__ = ["read_output", "report"]
 
-#: Columns that are no score, in a CSV file.
-_NO_SCORES = tuple(f"{PREFIX}_{name}" for name in ("confidence", "source", "error", "error_code", "timeline"))
+#: Columns of a CSV file that are not scores.
+_NON_SCORE_COLUMNS = tuple(f"{PREFIX}_{name}" for name in ("confidence", "source", "error", "error_code", "timeline"))
 
-#: Characters of a code that are read: the file may be any.
-_LONGEST_CODE = 40
+#: Maximum length of a code: the file is untrusted.
+_MAX_CODE_LENGTH = 40
 
 
 def report(output: str, html: Path | None, *, audio_column: str | None) -> ExitCode:
-    """Write the report of an output.
+    """Write the report on an output.
 
     Parameters
     ----------
     output : str
-        What ``valence annotate -o`` was given.
+        The value of ``valence annotate -o``.
     html : Path or None
-        The report; by default it lies beside the output.
+        Path of the report; by default next to the output.
     audio_column : str or None
-        The column of the names.
+        The column with the names of the items.
     """
     html = Path(output).with_suffix(".html") if html is None else html
     write_report(html, read_output(output, audio_column), title=f"Emotions in {output}")
-    say(one_line(str(html)))
+    print_message(one_line(str(html)))
     return ExitCode.DONE
 
 
 def read_output(output: str, audio_column: str | None = None) -> Iterator[tuple[str, EmotionPrediction]]:
-    """Read names and predictions back from an output, bit by bit.
+    """Read names and predictions from an output, lazily.
 
     Raises
     ------
     SettingsError
-        If it is none.
+        If it is not an output.
     """
     path = Path(output) / METADATA if Path(output).is_dir() else Path(output)
     table = open_table(str(path), audio_column) if path.is_file() else None
     if table is None or PREFIX not in table.names():
         raise SettingsError(
-            f"{output!r} is no output of valence annotate.",
+            f"{output!r} is not an output of valence annotate.",
             code="input_invalid",
-            remedy="Name what you gave to its -o.",
+            remedy="Pass the value of its option -o.",
         )
     return _rows(table)
 
@@ -97,11 +97,11 @@ def _prediction(name: str, values: Mapping[str, Any]) -> EmotionPrediction:
 
 
 def _error(name: str, values: Mapping[str, Any]) -> ItemError | None:
-    """Error of a row; an output that was not written by this version may not have its code."""
+    """Return the error of a row; outputs of other versions may lack its code."""
     text = values.get(f"{PREFIX}_error")
     if not text:
         return None
-    code = cast("Code", str(values.get(f"{PREFIX}_error_code") or "not_recorded")[:_LONGEST_CODE])
+    code = cast("Code", str(values.get(f"{PREFIX}_error_code") or "not_recorded")[:_MAX_CODE_LENGTH])
     error = ItemError(str(text).removeprefix(f"{name}: "), code=code)
     return error.named(name) if error.message != text else error
 
@@ -113,7 +113,7 @@ def _scores(values: Mapping[str, Any]) -> dict[str, float]:
         scores = {
             name.removeprefix(start): score
             for name, score in values.items()
-            if name.startswith(start) and name not in _NO_SCORES
+            if name.startswith(start) and name not in _NON_SCORE_COLUMNS
         }
     return {name: _number(score) for name, score in scores.items()}
 

@@ -1,4 +1,4 @@
-"""What is annotated: rows, and where they are read from."""
+"""Rows of the inputs, and their sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE", "Row", "Source", "path_of"]
 
-#: The column of the paths, where the input is no table.
+#: Column of the paths if the input is not a table.
 FILE = "file"
 
 
@@ -22,11 +22,11 @@ class Row:
     Attributes
     ----------
     name : str
-        What it is called: its path, or its table and number.
+        The path, or the table and row number.
     audio : object
-        What the engine takes.
+        Audio, in a form that the engine accepts.
     values : dict
-        The columns that it comes with.
+        Values of the input columns.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Row:
 
 
 class Source(Protocol):
-    """Rows that can be read again and again; none is kept.
+    """Rows that can be iterated over repeatedly; they are not kept in memory.
 
     Attributes
     ----------
     audio_column : str
-        Which column holds the audio.
+        Column that holds the audio.
     """
 
     audio_column: str
@@ -54,16 +54,16 @@ class Source(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """Names of the columns."""
+        """Return the names of the columns."""
         ...
 
     def schema(self) -> pa.Schema:
-        """Types of the columns."""
+        """Return the types of the columns."""
         ...
 
 
 def path_of(audio: Any) -> str | None:
-    """Path of an item's audio, if it has one."""
+    """Return the path of an item's audio, or None."""
     if isinstance(audio, Mapping):
         audio = audio.get("path")
     return audio if isinstance(audio, str) and audio else None

@@ -1,4 +1,4 @@
-"""Where answers come from: the account, or the embedded sandbox."""
+"""Source of the answers: the account, or the embedded sandbox."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from valence_integrations.settings import Settings
 
 __all__ = ["SANDBOX", "service"]
 
-#: Name and place, in the cache directory, of what the sandbox answered: it never mixes with the service's answers.
+#: Subdirectory of the cache for the sandbox's answers, which never mix with the service's.
 SANDBOX = "sandbox"
 
-#: Always the same if it is free, as answers are cached by address.
+#: Fixed if it is free, because answers are cached by address.
 _PORT = 8786
 
 
 @contextmanager
-def service(*, sandbox: bool, **given: Any) -> Iterator[Settings]:
-    """Make the settings, with a sandbox that runs meanwhile if it is asked for.
+def service(*, sandbox: bool, **overrides: Any) -> Iterator[Settings]:
+    """Yield the settings, and run a sandbox in the meantime if requested.
 
     Parameters
     ----------
     sandbox : bool
-        Whether the sandbox answers, with a cache of its own.
-    **given
-        Settings; those that are None are taken from the environment.
+        Whether to use the sandbox, with its own cache.
+    **overrides
+        Settings; None means the value of the environment.
     """
-    given = {name: value for name, value in given.items() if value is not None}
+    overrides = {name: value for name, value in overrides.items() if value is not None}
     if not sandbox:
-        yield Settings(**given)
+        yield Settings(**overrides)
         return
-    if "base_url" in given:
+    if "base_url" in overrides:
         raise SettingsError(
-            "--sandbox and --base-url exclude each other.", code="settings_conflict", remedy="Choose one."
+            "--sandbox and --base-url are mutually exclusive.", code="settings_conflict", remedy="Choose one."
         )
     from valence_integrations.sandbox import Sandbox
 
@@ -46,7 +46,7 @@ def service(*, sandbox: bool, **given: Any) -> Iterator[Settings]:
     except OSError:
         running = Sandbox().start()
     try:
-        cache = given.pop("cache", True) and state_directory(Settings(**given)) / SANDBOX
-        yield Settings(**{**given, "api_key": running.api_key, "base_url": running.url, "cache": cache})
+        cache = overrides.pop("cache", True) and state_directory(Settings(**overrides)) / SANDBOX
+        yield Settings(**{**overrides, "api_key": running.api_key, "base_url": running.url, "cache": cache})
     finally:
         running.stop()

@@ -1,4 +1,4 @@
-"""Tables with an audio column: CSV, JSONL, Parquet, and datasets that were saved to disk."""
+"""Tables with an audio column: CSV, JSONL, Parquet, and datasets saved to disk."""
 
 from __future__ import annotations
 
@@ -15,23 +15,34 @@ from valence_integrations.errors import MissingDependencyError, SettingsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["open_table", "utf8"]
+__all__ = ["escape_undecodable", "open_table"]
 
-#: Names under which audio columns go, the likeliest first.
-_USUAL = ("audio", "file", "file_name", "filename", "path", "audio_path", "audio_file", "file_path", "filepath", "wav")
+#: Common names of audio columns, the most likely first.
+_COMMON_AUDIO_COLUMNS = (
+    "audio",
+    "file",
+    "file_name",
+    "filename",
+    "path",
+    "audio_path",
+    "audio_file",
+    "file_path",
+    "filepath",
+    "wav",
+)
 
-#: The column that tells the splits of a dataset apart.
+#: Column with the split of a dataset.
 _SPLIT = "split"
 
-#: Rows read at once: they may hold audio.
+#: Number of rows read at once; small, because rows may contain audio.
 _BATCH = 64
 
-#: The module's default of 128 kB is less than the timeline of a long call.
+#: The default limit of 128 kB is too small for the timeline of a long call.
 csv.field_size_limit(2**31 - 1)
 
 
 def open_table(path: str, audio_column: str | None) -> Source | None:
-    """Open a table; None if the path is none.
+    """Open a table; return None if the path is not a table.
 
     Raises
     ------
@@ -47,9 +58,9 @@ def open_table(path: str, audio_column: str | None) -> Source | None:
 
 
 class _Table(ABC):
-    """Rows of a table, whose relative paths are looked for beside it, then here.
+    """Rows of a table. Relative paths are resolved against its folder, then against the working directory.
 
-    Kinds of tables say how their `_records` are read.
+    Subclasses implement `_records`.
     """
 
     def __init__(self, path: str, audio_column: str | None) -> None:
@@ -58,7 +69,7 @@ class _Table(ABC):
 
     def __iter__(self) -> Iterator[Row]:
         for number, values in enumerate(self._records(), 1):
-            audio = self._located(values.get(self.audio_column))
+            audio = self._resolve(values.get(self.audio_column))
             yield Row(path_of(audio) or f"{self.path}, row {number}", audio, values)
 
     def count(self) -> int:
@@ -66,18 +77,18 @@ class _Table(ABC):
         return sum(1 for _ in self._records())
 
     def names(self) -> list[str]:
-        """Names of the columns."""
+        """Return the names of the columns."""
         return list(self.schema().names)
 
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """Types of the columns."""
+        """Return the types of the columns."""
 
     @abstractmethod
     def _records(self) -> Iterator[dict[str, Any]]:
-        """Read the rows, as they are in the table."""
+        """Yield the rows as they are in the table."""
 
-    def _located(self, audio: Any) -> Any:
+    def _resolve(self, audio: Any) -> Any:
         if isinstance(audio, Mapping) and audio.get("bytes") is None:
             audio = audio.get("path")
         if not isinstance(audio, str):
@@ -101,7 +112,7 @@ class _Csv(_Table):
         return pa.schema([(name, pa.string()) for name in self.names()])
 
     def _open(self) -> Any:
-        # Bytes that are no UTF-8 stay what they are: they may be in the name of a file.
+        # Keep bytes that are not UTF-8: they may be part of a file name.
         return Path(self.path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
     def _reader(self, file: Any) -> csv.DictReader[str]:
@@ -118,12 +129,12 @@ class _Csv(_Table):
                         raise SettingsError(
                             f"{self.path}, line {reader.line_num}: more cells than the header has.",
                             code="input_invalid",
-                            remedy="Put values that hold a comma into quotes.",
+                            remedy="Quote values that contain a comma.",
                         )
                     yield record
             except csv.Error as error:
                 raise SettingsError(
-                    f"{self.path}, line {reader.line_num} is no CSV: {error}.",
+                    f"{self.path}, line {reader.line_num} is not valid CSV: {error}.",
                     code="input_invalid",
                     remedy="Save it again.",
                 ) from None
@@ -136,10 +147,10 @@ class _Jsonl(_Table):
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
-        # Not _BATCH: the rows hold paths, and not audio.
+        # Larger than _BATCH, because the rows contain paths, not audio.
         names = self.names()
         schemas = [
-            pa.table({name: [utf8(row.get(name)) for row in rows] for name in names}).schema
+            pa.table({name: [escape_undecodable(row.get(name)) for row in rows] for name in names}).schema
             for rows in _batches(self._records(), 1_000)
         ]
         return pa.unify_schemas(schemas, promote_options="permissive")
@@ -153,13 +164,13 @@ class _Jsonl(_Table):
                     record = json.loads(line)
                 except ValueError as error:
                     raise SettingsError(
-                        f"{self.path}, line {number} is no JSON: {error}.", code="input_invalid"
+                        f"{self.path}, line {number} is not JSON: {error}.", code="input_invalid"
                     ) from None
                 if not isinstance(record, dict):
                     raise SettingsError(
-                        f"{self.path}, line {number} is no JSON object.",
+                        f"{self.path}, line {number} is not a JSON object.",
                         code="input_invalid",
-                        remedy="Give {...} on each line.",
+                        remedy="Write {...} on each line.",
                     )
                 yield record
 
@@ -194,7 +205,7 @@ class _Parquet(_Table):
 
 
 class _Saved(_Table):
-    """A dataset that was saved to disk; several splits, one after the other."""
+    """Dataset saved to disk; splits are read one after the other."""
 
     def __init__(self, path: str, audio_column: str | None) -> None:
         try:
@@ -221,7 +232,7 @@ class _Saved(_Table):
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for split, rows in self._splits.items():
-            # As arrow: nothing is decoded.
+            # The Arrow format decodes nothing.
             for table in rows.with_format("arrow").iter(_BATCH):
                 for record in table.to_pylist():
                     yield record if split is None else {_SPLIT: split, **record}
@@ -236,13 +247,13 @@ _KINDS: dict[str, type[_Table]] = {
 }
 
 
-def utf8(value: Any) -> Any:
-    """Write bytes of a name that are no UTF-8 as their escapes, for where only text is allowed."""
+def escape_undecodable(value: Any) -> Any:
+    """Escape bytes that are not UTF-8, for formats that allow only Unicode."""
     if isinstance(value, str):
         return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
     if isinstance(value, dict):
-        return {key: utf8(part) for key, part in value.items()}
-    return [utf8(part) for part in value] if isinstance(value, list) else value
+        return {key: escape_undecodable(part) for key, part in value.items()}
+    return [escape_undecodable(part) for part in value] if isinstance(value, list) else value
 
 
 def _audio_column(path: str, names: list[str], wanted: str | None) -> str:
@@ -256,14 +267,14 @@ def _audio_column(path: str, names: list[str], wanted: str | None) -> str:
             remedy="Name one of them: --audio-column NAME.",
         )
     lowered = {name.lower(): name for name in reversed(names)}
-    for usual in _USUAL:
-        if usual in lowered:
-            return lowered[usual]
+    for name in _COMMON_AUDIO_COLUMNS:
+        if name in lowered:
+            return lowered[name]
     raise SettingsError(
-        f"{path} has no column that is called like audio; its columns are {_quoted(names)}.",
+        f"{path} has no column with a common name for audio; its columns are {_quoted(names)}.",
         code="column_not_found",
         setting="audio_column",
-        remedy="Say which one holds the audio: --audio-column NAME.",
+        remedy="Name the audio column: --audio-column NAME.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a person sees: messages in one line each, and how a command ends."""
+"""Terminal output: one-line messages, and exit codes."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from valence_integrations import errors
-from valence_integrations.cli.advice import described
+from valence_integrations.cli.advice import error_text
 
 __all__ = [
     "Command",
     "ExitCode",
     "Group",
     "one_line",
-    "say",
+    "print_message",
 ]
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """Exit codes of the commands."""
 
     DONE = 0
     ITEMS_FAILED = 1
     WRONG_USE = 2
     STOPPED = 3
-    #: A fault of ours (EX_SOFTWARE).
+    #: A bug of this library (EX_SOFTWARE).
     FAULT = 70
     INTERRUPTED = 130
 
 
-def say(text: str) -> None:
-    """Write a message, beside a progress bar if there is one."""
+def print_message(text: str) -> None:
+    """Print a message to standard error, without breaking a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(text, file=sys.stderr)
 
 
 def one_line(text: str) -> str:
-    """Show control characters and bytes that are no text, as names of files may hold them, as escapes."""
+    """Escape control characters and undecodable bytes, which file names may contain."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def ended_with(error: BaseException) -> tuple[ExitCode, str]:
-    """Exit code and message of an error."""
+def exit_code_and_message(error: BaseException) -> tuple[ExitCode, str]:
+    """Return the exit code and message of an error."""
     if isinstance(error, _UsageError):
         context = getattr(error, "ctx", None)
         message = error.format_message().replace("Value error, ", "")
@@ -58,37 +58,43 @@ def ended_with(error: BaseException) -> tuple[ExitCode, str]:
     if isinstance(error, errors.ValenceError):
         stopped = isinstance(error, (errors.BudgetExceededError, errors.ServiceUnavailableError))
         failed = ExitCode.ITEMS_FAILED if isinstance(error, errors.ItemError) else ExitCode.WRONG_USE
-        return ExitCode.STOPPED if stopped else failed, described(error)
+        return ExitCode.STOPPED if stopped else failed, error_text(error)
     if isinstance(error, ImportError):
         return ExitCode.WRONG_USE, str(error)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
-        return ExitCode.WRONG_USE, f"{what}{error.strerror or error}. Check the path, its permissions and the space."
+        return (
+            ExitCode.WRONG_USE,
+            f"{what}{error.strerror or error}. Check the path, its permissions and the free disk space.",
+        )
     kind = type(error).__name__
-    return ExitCode.FAULT, f"a fault of valence-integrations ({kind}: {error}). Please report it, with --debug."
+    return (
+        ExitCode.FAULT,
+        f"a bug in valence-integrations ({kind}: {error}). Please report it, with the output of --debug.",
+    )
 
 
 class Command(TyperCommand):
-    """A command whose usage names its arguments plainly; its help describes them."""
+    """A command whose usage line shows the metavars of its arguments."""
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
-        """Write the first line of the help."""
+        """Write the usage line."""
         arguments = [str(param.metavar) for param in self.params if param.param_type_name == "argument"]
         formatter.write_usage(ctx.command_path, " ".join([*arguments, "[OPTIONS]"]))
 
 
 class Group(TyperGroup):
-    """The commands; whatever goes wrong in one ends it with one line and an exit code."""
+    """The command group; every error becomes one line and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
-        """Run a command line, and end the process."""
+        """Run a command line, and exit."""
         given = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         extra.update(prog_name="valence", standalone_mode=False)
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say(f"valence: {one_line(str(message))}")
+            warnings.showwarning = lambda message, *_, **__: print_message(f"valence: {one_line(str(message))}")
             try:
                 code = super().main(given, **extra)
             except typer.Abort:
@@ -96,10 +102,10 @@ class Group(TyperGroup):
             except Exception as error:
                 if "--debug" in given:
                     traceback.print_exc()
-                code, message = ended_with(error)
-                say(f"valence: {one_line(message)}")
+                code, message = exit_code_and_message(error)
+                print_message(f"valence: {one_line(message)}")
         sys.exit(code)
 
 
-#: The base of what typer raises about a command line; newer ones bring it along, older ones have click's.
+#: Base class of typer's usage errors; older versions of typer use click's.
 _UsageError: Any = typer.BadParameter.__mro__[1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", Faults, Policy)
 
 _BANNER = """\
-Valence sandbox: a local stand-in, whose answers come from an acoustic rule and no emotion model.
+Valence sandbox: a local stand-in, whose answers come from an acoustic rule, not an emotion model.
 
   url  {url}
   key  {key}
@@ -59,7 +59,7 @@ def _parser(prog: str = "valence-sandbox") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         usage="%(prog)s [OPTIONS]",
-        description="A local stand-in for the Valence API, and no emotion model.",
+        description="A local stand-in for the Valence API, not an emotion model.",
         epilog=f"example: {prog} --port 0 --latency 0.2-0.5 --policy --faults server_error=0.1,drop=0.05",
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
