@@ -19,7 +19,7 @@ __all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", 
 #: Address of the service [vendor's quickstart].
 DEFAULT_BASE_URL = "https://api.getvalenceai.com"
 
-#: Settings that an item's prediction depends on, besides the address of the service.
+#: Settings that an item's prediction depends on, apart from the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
 #: Concurrent calls if the account's policy sets no limit: the service's documented standard policy.

@@ -3,7 +3,7 @@
 ::
 
     ValenceError
-    ├── ItemError                     belongs to one item; the job goes on
+    ├── ItemError                     belongs to one item; the job continues
     │   ├── AudioError                the audio itself
     │   │   ├── UnreadableAudioError      not audio, damaged, or of an unknown format; also a ValueError
     │   │   │   └── AudioNotFoundError        no such file; also a FileNotFoundError
