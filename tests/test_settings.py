@@ -150,3 +150,10 @@ def test_changed_settings_keep_the_source_of_the_key(monkeypatch: pytest.MonkeyP
     assert (given_key(from_environment), from_environment.api_key) == (None, "second")
     assert (given_key(given), given.api_key) == (KEY, KEY)
     assert changed_settings(given, api_key="third").api_key == "third"
+
+
+@pytest.mark.parametrize("api_key", ["", "   ", "\n"])
+def test_empty_key_is_refused_and_not_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
+    monkeypatch.setenv("VALENCE_API_KEY", "another account's")
+    with pytest.raises(errors.SettingsError, match=r"^api_key must not be empty\. Leave it out"):
+        Settings(api_key=api_key)

@@ -143,7 +143,7 @@ def test_model_settings(service: Sandbox) -> None:
     assert model.engine is engine
     assert model.config.label2id == {"happy": 0, "curious": 1}
     assert [label["label"] for label in pipeline("valence-emotion", model=model)(SPEECH[0])] == ["happy", "curious"]
-    with pytest.raises(errors.SettingsError, match="set model, base_url there"):
+    with pytest.raises(errors.SettingsError, match="Set model, base_url there"):
         ValenceModel("7emotions", engine=engine, base_url=service.url)
     with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are not known"):
         ValenceModel("mine")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
-from urllib.parse import urlsplit
 
 from valence_integrations.errors import MissingKeyError, SettingsError
+from valence_integrations.settings._checks import (
+    DEFAULT_BASE_URL,
+    check_count,
+    check_number,
+    validate_emotions,
+    validate_timeout,
+    validate_url,
+)
+from valence_integrations.settings._checks import check_choice as check_choice
 
 __all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", "Settings"]
-
-#: Address of the service [vendor's quickstart].
-DEFAULT_BASE_URL = "https://api.getvalenceai.com"
 
 #: Settings that an item's prediction depends on, apart from the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
@@ -71,7 +74,7 @@ class RateLimits:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            _check_count(spec.name, getattr(self, spec.name), optional=True)
+            check_count(spec.name, getattr(self, spec.name), optional=True)
 
 
 class _ApiKey:
@@ -85,6 +88,10 @@ class _ApiKey:
     def __set__(self, settings: Any, value: object) -> None:
         if value is self or value is None:
             return
+        if isinstance(value, str) and not value.strip():
+            raise SettingsError(
+                "must not be empty.", setting="api_key", remedy="Leave it out to read VALENCE_API_KEY, or give a key."
+            )
         if not isinstance(value, str) or not value.strip().isascii() or not value.strip().isprintable():
             raise SettingsError("must be printable ASCII characters.", setting="api_key", remedy="Copy it again.")
         settings.__dict__["_api_key"] = value.strip()
@@ -211,23 +218,23 @@ class Settings:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "base_url", _validate_url(self.base_url))
+        set_(self, "base_url", validate_url(self.base_url))
         if not self.discrete_path.startswith("/"):
             raise SettingsError(f'must start with "/", not {self.discrete_path!r}.', setting="discrete_path")
         for name, kind in (("short_audio", ShortAudio), ("long_audio", LongAudio), ("payload", Payload)):
             check_choice(name, getattr(self, name), get_args(kind))
         if not self.model or not isinstance(self.model, str):
             raise SettingsError(f"must name a model, such as '4emotions', not {self.model!r}.", setting="model")
-        set_(self, "emotions", _validate_emotions(self.emotions))
+        set_(self, "emotions", validate_emotions(self.emotions))
         for name in ("sampling_rate", "max_attempts"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         for name in ("concurrency", "max_calls"):
-            _check_count(name, getattr(self, name), optional=True)
+            check_count(name, getattr(self, name), optional=True)
         for name, highest in (("min_confidence", 1.0), ("max_audio_seconds", float("inf"))):
-            _check_number(name, getattr(self, name), highest)
+            check_number(name, getattr(self, name), highest)
         if not (self.limits in ("auto", None) or isinstance(self.limits, RateLimits)):
             raise SettingsError(f'must be "auto", a RateLimits or None, not {self.limits!r}.', setting="limits")
-        set_(self, "timeout", _validate_timeout(self.timeout))
+        set_(self, "timeout", validate_timeout(self.timeout))
         if not isinstance(self.cache, bool):
             set_(self, "cache", Path(self.cache))
 
@@ -288,74 +295,3 @@ def changed_settings(settings: Settings, **changes: Any) -> Settings:
     ``dataclasses.replace`` would turn the current value of ``VALENCE_API_KEY`` into a fixed key.
     """
     return dataclasses.replace(settings, **{"api_key": given_key(settings), **changes})
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
-        raise SettingsError(f"must be one of {', '.join(map(repr, choices))}, not {value!r}.", setting=name)
-
-
-def _check_count(name: str, value: object, *, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise SettingsError(
-            f"must be a whole number of at least 1, not {value!r}.",
-            setting=name,
-            remedy="None is also accepted." if optional else None,
-        )
-
-
-def _check_number(name: str, value: object, highest: float) -> None:
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= highest
-    ):
-        allowed = "between 0 and 1" if highest == 1.0 else "of at least 0"
-        raise SettingsError(
-            f"must be a number {allowed}, not {value!r}.", setting=name, remedy="None is also accepted."
-        )
-
-
-def _validate_emotions(emotions: object) -> tuple[str, ...] | None:
-    if emotions is None:
-        return None
-    if isinstance(emotions, str):
-        raise SettingsError(f"must be a sequence of names, such as ({emotions!r},), not a string.", setting="emotions")
-    names = tuple(name.strip() if isinstance(name, str) else name for name in cast("tuple[str, ...]", emotions))
-    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise SettingsError(f"must be distinct, non-empty names, not {names!r}.", setting="emotions")
-    return names
-
-
-def _validate_timeout(timeout: object) -> tuple[float, float]:
-    try:
-        connect, read = cast("tuple[float, float]", timeout)
-        if connect > 0 and read > 0:
-            return float(connect), float(read)
-    except (TypeError, ValueError):
-        pass
-    raise SettingsError(f"must be two positive numbers, (connect, read), not {timeout!r}.", setting="timeout")
-
-
-def _validate_url(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError(f"must look like {DEFAULT_BASE_URL!r}, not {url!r}.", setting="base_url")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("must be a URL without user, query or fragment.", setting="base_url")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise SettingsError(
-            f"must be https://: {url!r} would send the key unencrypted (http:// is for 127.0.0.1).", setting="base_url"
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
