@@ -1,4 +1,4 @@
-"""Private names of scikit-learn are imported in one module, and do what that module says of them."""
+"""Private names of scikit-learn are imported in one module only, and behave as its docstring says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = Path(valence_integrations.__file__).parent
 
 
 def private_names(code: str) -> Iterator[str]:
-    """Find the names of scikit-learn with an underscore in any part that a module imports or reaches."""
+    """Find private names of scikit-learn that a module imports or accesses."""
     for node in ast.walk(ast.parse(code)):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and not node.level:
@@ -43,18 +43,18 @@ def private_names(code: str) -> Iterator[str]:
         ("from sklearn.base import BaseEstimator\nfrom valence_integrations.sklearn._input import x", []),
     ],
 )
-def test_what_is_private(code: str, found: list[str]) -> None:
+def test_detection_of_private_names(code: str, found: list[str]) -> None:
     assert list(private_names(code)) == found
 
 
-def test_private_names_are_in_one_module() -> None:
+def test_private_names_are_imported_in_one_module_only() -> None:
     modules = sorted(SOURCE.rglob("*.py"))
     assert len(modules) > 100
     users = {path.relative_to(SOURCE).as_posix() for path in modules if list(private_names(path.read_text("utf-8")))}
     assert users == {"sklearn/_compat.py"}
 
 
-def test_the_container_of_an_estimator_and_of_all() -> None:
+def test_container_of_estimator_and_global_config() -> None:
     transformer = ValenceEmotionTransformer()
     assert _compat.output_container(transformer) == "default"
     with sklearn.config_context(transform_output="polars"):
@@ -62,7 +62,7 @@ def test_the_container_of_an_estimator_and_of_all() -> None:
         assert _compat.output_container(transformer.set_output(transform="pandas")) == "pandas"
 
 
-def test_input_features_are_those_that_fit_saw() -> None:
+def test_input_features_must_match_fit() -> None:
     transformer = ValenceEmotionTransformer().fit(pd.DataFrame({"call": ["a.wav"]}))
     for features in (None, ["call"]):
         _compat.check_input_features(transformer, features)

@@ -49,7 +49,7 @@ def service(tmp_path_factory):
 
 
 def test_check_estimator_runs_and_passes_all_its_checks(service):
-    # SCIPY_ARRAY_API has to be there before scipy is imported; without it a check is skipped.
+    # SCIPY_ARRAY_API must be set before scipy is imported; without it a check is skipped.
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL],
         env={**os.environ, **service, "SCIPY_ARRAY_API": "1"},
@@ -63,7 +63,7 @@ def test_check_estimator_runs_and_passes_all_its_checks(service):
     assert len(results) >= 46
 
 
-def test_no_tag_is_set_by_hand():
+def test_estimator_does_not_override_tags():
     class Plain(checks.TransformerMixin, checks.BaseEstimator):
         pass
 
@@ -73,7 +73,7 @@ def test_no_tag_is_set_by_hand():
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 @pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
 @pytest.mark.parametrize("name", NOT_RUN_BY_CHECK_ESTIMATOR)
-def test_check_that_check_estimator_does_not_run(name, service, monkeypatch):
+def test_check_skipped_by_check_estimator(name, service, monkeypatch):
     for variable, value in service.items():
         monkeypatch.setenv(variable, value)
     getattr(checks, name)("ValenceEmotionTransformer", ValenceEmotionTransformer())

@@ -53,14 +53,14 @@ def files(waveforms, tmp_path_factory) -> list[str]:
 
 @pytest.fixture
 def expected(files) -> np.ndarray:
-    """Scores of the files, by the engine."""
+    """Scores of the files, as predicted by the engine."""
     rows = [[found.scores[name] for name in EMOTIONS] for found in Engine().predict_many(files)]
     assert len(np.unique(rows, axis=0)) == 3
     return np.array(rows)
 
 
 class FakeEngine:
-    """Gives the predictions that it was made with, and remembers how it was asked."""
+    """Returns given predictions, and records the arguments of the call."""
 
     def __init__(self, *predictions, **settings):
         self.predictions = list(predictions)
@@ -75,7 +75,7 @@ def said(emotion, **scores):
     return EmotionPrediction(emotion, scores.get(emotion, 0.5), scores, source="discrete")
 
 
-# What X may be
+# Valid X
 
 
 class OnlyArray:
@@ -149,7 +149,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_of_items(kind, files, expected):
+def test_column_of_items(kind, files, expected):
     X = COLUMNS[kind](files)
     transformer = ValenceEmotionTransformer()
     scores = transformer.fit_transform(X)
@@ -172,13 +172,13 @@ def test_a_column_of_items(kind, files, expected):
     ],
     ids=["list", "array", "pandas", "polars", "lists", "tuples", "dicts"],
 )
-def test_a_column_of_waveforms_of_different_lengths(make, waveforms, expected):
+def test_column_of_waveforms_of_different_lengths(make, waveforms, expected):
     scores = ValenceEmotionTransformer().fit_transform(make(waveforms))
     np.testing.assert_allclose(scores, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("make", [np.asarray, OnlyArray, pd.DataFrame, pl.DataFrame, lambda X: X.astype(object)])
-def test_a_matrix_is_one_waveform_a_row_at_the_sampling_rate(make, waveforms):
+def test_matrix_has_one_waveform_per_row_at_sampling_rate(make, waveforms):
     X = np.array([waveform[:40_000] for waveform in waveforms], dtype=np.float64)
     transformer = ValenceEmotionTransformer(sampling_rate=8_000)
     found = Engine(Settings(sampling_rate=8_000)).predict_many(list(X))
@@ -194,14 +194,14 @@ def test_integer_samples_keep_their_scale(waveforms):
     np.testing.assert_array_equal(scores, [[one.scores[name] for name in EMOTIONS] for one in found])
 
 
-def test_a_column_of_datasets_is_not_decoded(files, expected):
+def test_datasets_column_is_not_decoded(files, expected):
     datasets = pytest.importorskip("datasets")
     dataset = datasets.Dataset.from_dict({"audio": files}).cast_column("audio", datasets.Audio())
     np.testing.assert_array_equal(ValenceEmotionTransformer().fit_transform(dataset["audio"]), expected)
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_missing_items_are_empty_rows(missing, files, expected):
+def test_missing_items_give_empty_rows(missing, files, expected):
     X = pd.Series([files[0], missing, files[2]], dtype=object)
     both = ValenceEmotionTransformer(output="both").fit_transform(X)
     np.testing.assert_array_equal(both[[0, 2], :4].astype(float), expected[[0, 2]])
@@ -220,7 +220,7 @@ def test_missing_items_are_empty_rows(missing, files, expected):
         pl.DataFrame({"audio": [None, None]}),
     ],
 )
-def test_a_column_may_be_missing_altogether(X, sandbox):
+def test_column_with_only_missing_items(X, sandbox):
     assert np.isnan(ValenceEmotionTransformer().fit_transform(X)).tolist() == [[True] * 4] * 2
     assert sandbox.calls == 0
 
@@ -232,7 +232,7 @@ def test_no_items_give_no_rows(output, container):
     assert transformer.fit_transform([]).shape == (0, {"scores": 4, "label": 1, "both": 5}[output])
 
 
-# What X may not be
+# Invalid X
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_no_items_give_no_rows(output, container):
         (None, TypeError, "not a NoneType"),
     ],
 )
-def test_an_x_that_cannot_be_is_refused_whatever_on_error_says(X, error, message, sandbox):
+def test_invalid_x_raises_regardless_of_on_error(X, error, message, sandbox):
     with pytest.raises(error, match=message):
         ValenceEmotionTransformer(on_error="null").fit(X)
     with pytest.raises(error, match=message):
@@ -275,12 +275,12 @@ def test_an_x_that_cannot_be_is_refused_whatever_on_error_says(X, error, message
     assert sandbox.calls == 0
 
 
-def test_a_matrix_of_truth_values_is_refused():
+def test_boolean_matrix_raises():
     with pytest.raises(TypeError, match="must be numbers, not bool"):
         ValenceEmotionTransformer().fit(np.zeros((2, 3), dtype=bool))
 
 
-def test_transform_wants_the_kind_of_x_that_fit_saw(files):
+def test_transform_requires_same_kind_of_x_as_fit(files):
     with pytest.raises(ValueError, match="fit saw one waveform of 9 samples a row"):
         ValenceEmotionTransformer().fit(np.zeros((2, 9))).transform(files)
     with pytest.raises(ValueError, match="X has 8 features, but ValenceEmotionTransformer is expecting 9"):
@@ -299,7 +299,7 @@ def test_names_of_lists_and_series_are_not_compared(files, expected):
     np.testing.assert_array_equal(transformer.transform(pd.Series(files, name="sound")), expected)
 
 
-# What fit learns and checks
+# Fit
 
 
 def test_fit_needs_no_key_and_sends_nothing(files, sandbox, monkeypatch):
@@ -311,7 +311,7 @@ def test_fit_needs_no_key_and_sends_nothing(files, sandbox, monkeypatch):
     assert sandbox.calls == 0
 
 
-def test_transform_sets_nothing(files):
+def test_transform_sets_no_attributes(files):
     transformer = ValenceEmotionTransformer().fit(pd.Series(files, name="audio"))
     before = dict(vars(transformer))
     transformer.transform(files)
@@ -377,7 +377,7 @@ def test_feature_names_follow_model_and_emotions(files):
     assert transformer.get_feature_names_out().tolist() == ["emotion_nervous", "emotion_angry"]
 
 
-# What comes back
+# Output
 
 
 def test_labels(files, expected):
@@ -392,7 +392,7 @@ def test_labels(files, expected):
     np.testing.assert_array_equal(encoded.argmax(axis=1), expected.argmax(axis=1))
 
 
-def test_min_confidence_empties_labels_and_keeps_scores(files, expected):
+def test_min_confidence_drops_labels_and_keeps_scores(files, expected):
     both = ValenceEmotionTransformer(output="both", min_confidence=1.0).fit_transform(files)
     np.testing.assert_array_equal(both[:, :4].astype(float), expected)
     assert both[:, 4].tolist() == [None] * 3
@@ -434,7 +434,7 @@ def test_global_output_configuration(container, kind, files):
     assert list(found.columns) == [*(f"emotion_{name}" for name in EMOTIONS), "emotion"]
 
 
-def test_failed_items_are_raised_or_empty(files, expected, tmp_path):
+def test_failed_items_raise_or_give_empty_rows(files, expected, tmp_path):
     X = [files[0], str(tmp_path / "none.wav"), files[2]]
     with pytest.raises(errors.BatchError, match=r"none\.wav") as caught:
         ValenceEmotionTransformer().fit_transform(X)
@@ -445,29 +445,29 @@ def test_failed_items_are_raised_or_empty(files, expected, tmp_path):
     assert both[1, 4] is None
 
 
-def test_skipped_items_are_empty_rows(files, expected):
+def test_skipped_items_give_empty_rows(files, expected):
     found = ValenceEmotionTransformer(short_audio="skip").fit_transform([np.zeros(8_000), files[0]])
     np.testing.assert_array_equal(found, [[np.nan] * 4, expected[0]])
 
 
-def test_emotions_that_an_answer_does_not_name_are_zero():
+def test_emotions_missing_in_the_answer_have_score_zero():
     engine = FakeEngine(said("sad", sad=0.9, calm=0.3), EmotionPrediction(error=errors.ItemError("broken")))
     found = ValenceEmotionTransformer(engine=engine, on_error="null", progress=True).fit_transform(["a", "b"])
     np.testing.assert_array_equal(found, [[0.0, 0.0, 0.0, 0.9], [np.nan] * 4])
     assert engine.asked == {"items": ["a", "b"], "on_error": "null", "progress": True}
 
 
-def test_a_label_without_a_column_is_none_and_told_once():
+def test_label_without_column_is_none_and_warns_once():
     engine = FakeEngine(said("calm", calm=0.9), said("nervous", nervous=0.8, sad=0.2), said("sad", sad=0.6))
-    with pytest.warns(UserWarning, match=r"calm, nervous\. Pass emotions=\('angry', .*'calm', 'nervous'\)") as told:
+    with pytest.warns(UserWarning, match=r"calm, nervous\. Pass emotions=\('angry', .*'calm', 'nervous'\)") as caught:
         both = ValenceEmotionTransformer(engine=engine, output="both").fit(["a"]).transform(["a", "b", "c"])
-    assert len(told) == 1
-    assert told[0].filename == __file__
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
     assert both[:, 4].tolist() == [None, None, "sad"]
     np.testing.assert_array_equal(both[:, :4].astype(float), [[0, 0, 0, 0], [0, 0, 0, 0.2], [0, 0, 0, 0.6]])
 
 
-def test_scores_warn_only_of_rows_that_would_be_all_zero():
+def test_scores_warn_only_of_all_zero_rows():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         engine = FakeEngine(said("nervous", nervous=0.8, sad=0.2))
@@ -479,7 +479,7 @@ def test_scores_warn_only_of_rows_that_would_be_all_zero():
 # The engine
 
 
-def test_an_engines_settings_rule(files, sandbox, monkeypatch):
+def test_engine_settings_take_precedence(files, sandbox, monkeypatch):
     monkeypatch.delenv("VALENCE_API_KEY")
     engine = Engine(Settings(api_key=sandbox.api_key, model="7emotions"))
     transformer = ValenceEmotionTransformer(engine=engine)
@@ -490,7 +490,7 @@ def test_an_engines_settings_rule(files, sandbox, monkeypatch):
     assert clone(transformer).engine is engine
 
 
-def test_a_parameter_that_contradicts_the_engine_is_an_error(files):
+def test_parameter_conflicting_with_engine_raises(files):
     engine = Engine(Settings(sampling_rate=8_000, emotions=["sad", "angry"]))
     ValenceEmotionTransformer(engine=engine, sampling_rate=8_000, emotions=("sad", "angry")).fit(files)
     with pytest.raises(errors.SettingsError, match=r"model is '7emotions', but the engine's is '4emotions'"):
@@ -504,7 +504,7 @@ def test_transformers_with_equal_settings_share_connections(files, sandbox):
     assert sandbox.connections <= 2
 
 
-def test_none_takes_address_and_concurrency_from_the_environment(files, monkeypatch):
+def test_none_reads_base_url_and_concurrency_from_environment(files, monkeypatch):
     monkeypatch.setenv("VALENCE_MODEL", "7emotions")
     monkeypatch.setenv("VALENCE_MIN_CONFIDENCE", "0.99")
     monkeypatch.setenv("VALENCE_CONCURRENCY", "3")
@@ -529,7 +529,7 @@ def holders(files):
     ]
 
 
-def test_the_key_is_not_shown(holders):
+def test_key_is_not_shown(holders):
     for holder in holders:
         shown = [repr(holder), str(holder), repr(holder.get_params()), estimator_html_repr(holder)]
         if hasattr(holder, "_get_params_html"):
@@ -539,7 +539,7 @@ def test_the_key_is_not_shown(holders):
     assert repr(holders[0]) == "ValenceEmotionTransformer(api_key='***')"
 
 
-def test_the_key_is_not_stored(holders, tmp_path):
+def test_key_is_not_stored(holders, tmp_path):
     for holder in holders:
         assert KEY.encode() not in pickle.dumps(holder)
         joblib.dump(holder, tmp_path / "holder")
@@ -547,7 +547,7 @@ def test_the_key_is_not_stored(holders, tmp_path):
     assert len({joblib.hash(ValenceEmotionTransformer(api_key=key)) for key in ("one", "two", None)}) == 1
 
 
-def test_clones_and_copies_keep_the_key(holders):
+def test_clones_and_copies_keep_key(holders):
     for twin in (clone(holders[0]), copy.copy(holders[0]), copy.deepcopy(holders[0]), copy.deepcopy(holders[2])[0]):
         assert twin.get_params()["api_key"] == KEY
     fitted = copy.deepcopy(holders[1])
@@ -555,7 +555,7 @@ def test_clones_and_copies_keep_the_key(holders):
     assert fitted.n_features_in_ == 1
 
 
-def test_a_loaded_transformer_takes_the_key_from_the_environment(files, expected, sandbox, monkeypatch):
+def test_loaded_transformer_reads_key_from_environment(files, expected, sandbox, monkeypatch):
     monkeypatch.delenv("VALENCE_API_KEY")
     transformer = ValenceEmotionTransformer(api_key=sandbox.api_key).fit(pd.Series(files, name="call"))
     np.testing.assert_array_equal(transformer.transform(files), expected)
@@ -572,7 +572,7 @@ def test_a_loaded_transformer_takes_the_key_from_the_environment(files, expected
     assert KEY not in str(caught.value)
 
 
-# In company
+# With other estimators
 
 
 def frame(files, container=pd.DataFrame):
@@ -593,7 +593,7 @@ def test_column_transformer(column, container, files, expected):
 
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
-def test_column_transformer_with_dataframes_out(container, files, expected):
+def test_column_transformer_with_dataframe_output(container, files, expected):
     columns = ColumnTransformer(
         [("voice", ValenceEmotionTransformer(output="both"), "audio")],
         remainder="passthrough",
@@ -604,7 +604,7 @@ def test_column_transformer_with_dataframes_out(container, files, expected):
     np.testing.assert_array_equal(found[[f"audio_{name}" for name in EMOTIONS]][:3].to_numpy(), expected)
 
 
-def test_column_transformer_of_an_array(files, expected):
+def test_column_transformer_with_array_input(files, expected):
     X = np.array([[file, index] for index, file in enumerate(files)], dtype=object)
     for column in (0, [0]):
         found = make_column_transformer((ValenceEmotionTransformer(), column)).fit_transform(X)
@@ -638,7 +638,7 @@ def test_grid_search_in_two_processes(files, sandbox):
     np.testing.assert_array_equal(best.transform(files), rows)
 
 
-def test_memory_skips_the_transformer_and_holds_no_key(files, sandbox, tmp_path):
+def test_pipeline_memory_skips_transformer_and_stores_no_key(files, sandbox, tmp_path):
     store = tmp_path / "store"
     for key in (sandbox.api_key, f" {sandbox.api_key} "):
         transformer = ValenceEmotionTransformer(api_key=key, cache=False)

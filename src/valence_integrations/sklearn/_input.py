@@ -1,4 +1,4 @@
-"""What the transformer's X may be: a column of items, or a matrix of waveforms."""
+"""Read the transformer's X: a column of items, or a matrix of waveforms."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class Column:
     items : sequence
         What the rows hold.
     table : DataFrame or ndarray
-        The column as a two-dimensional thing, of which scikit-learn counts and names the features.
-    bare : bool
-        Whether X itself has one dimension; its name, if it has one, is then not compared with the one that fit saw.
+        The column in two dimensions, where scikit-learn reads the number and names of the features.
+    is_1d : bool
+        Whether X has one dimension; its name, if any, is then not compared with the one seen in `fit`.
     name : str or None
-        Name of a bare X, of which scikit-learn does not know.
+        Name of a Series, which scikit-learn does not record.
     """
 
     items: Sequence[object]
     table: Any
-    bare: bool = False
+    is_1d: bool = False
     name: str | None = None
 
 
 def read_column(X: Any) -> Column | None:
-    """Read an X of any kind; None if it is not a column of items, but should be a matrix of numbers.
+    """Read X; return None if it is not a column of items, so that it must be a matrix of numbers.
 
     Raises
     ------
     ValueError, TypeError
-        If X as a whole is neither. Items are not looked into.
+        If X is neither. The items are not checked.
     """
     if issparse(X):
         return None
@@ -55,13 +55,13 @@ def read_column(X: Any) -> Column | None:
         raise TypeError(f"X must be a column of items, such as a list of paths, not one {type(X).__name__}: give [X].")
     if hasattr(X, "to_frame"):
         named = isinstance(X.name, str) and X.name != ""
-        return _bare(list(X), X.name if named else None)
+        return _from_items(list(X), X.name if named else None)
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         return _from_frame(X)
     if hasattr(X, "column_name") and type(getattr(X, "features", None)).__name__ == "Audio":
         X = _undecoded(X)
     if isinstance(X, Sequence):
-        return _bare(list(X))
+        return _from_items(list(X))
     if hasattr(X, "__array__"):
         return _from_array(np.asarray(X))
     raise TypeError(
@@ -70,15 +70,15 @@ def read_column(X: Any) -> Column | None:
     )
 
 
-def _bare(items: list[object], name: str | None = None) -> Column:
-    _refuse_numbers(items)
-    return Column(items, np.empty((len(items), 1), dtype=object), bare=True, name=name)
+def _from_items(items: list[object], name: str | None = None) -> Column:
+    _reject_numbers(items)
+    return Column(items, np.empty((len(items), 1), dtype=object), is_1d=True, name=name)
 
 
 def _from_frame(X: Any) -> Column | None:
     if X.shape[1] == 1:
         items = list(X[X.columns[0]])
-        _refuse_numbers(items)
+        _reject_numbers(items)
         return Column(items, X)
     if not all(_is_numeric(dtype) for dtype in X.dtypes):
         raise ValueError(f"X has {X.shape[1]} columns: {', '.join(map(str, X.columns))}. {_REMEDY}")
@@ -94,10 +94,10 @@ def _from_array(X: npt.NDArray[Any]) -> Column | None:
     if X.dtype.kind not in "OUT":
         return None
     if X.ndim == 1:
-        return _bare(X.tolist())
+        return _from_items(X.tolist())
     if X.ndim == 2 and X.shape[1] == 1:
         items = X[:, 0].tolist()
-        _refuse_numbers(items)
+        _reject_numbers(items)
         return Column(items, X)
     try:
         X.astype(np.float64)
@@ -107,18 +107,18 @@ def _from_array(X: npt.NDArray[Any]) -> Column | None:
 
 
 def _undecoded(column: Any) -> Any:
-    """Turn a `datasets` column of audio into bytes and paths, which need no decoder to be installed."""
+    """Turn a `datasets` column of audio into bytes and paths, which need no decoder."""
     raw = column.source.cast_column(column.column_name, replace(column.features, decode=False))
     return raw[column.column_name]
 
 
 def _is_numeric(dtype: Any) -> bool:
-    """Whether a dtype of pandas or polars is a number's."""
+    """Whether a dtype of pandas or polars is numeric."""
     return bool(dtype.is_numeric()) if hasattr(dtype, "is_numeric") else dtype.kind in "iuf"
 
 
-def _refuse_numbers(items: Sequence[object]) -> None:
-    """Raise if there are numbers, and nothing else but missing items."""
+def _reject_numbers(items: Sequence[object]) -> None:
+    """Raise ValueError if all items are numbers, apart from missing ones."""
     found = False
     for item in items:
         if item is None or type(item).__name__ == "NAType":
@@ -128,6 +128,6 @@ def _refuse_numbers(items: Sequence[object]) -> None:
         found = found or not math.isnan(item)
     if found:
         raise ValueError(
-            "X is a column of numbers, and a number alone is no audio. Reshape your data: if the numbers are one "
+            "X is a column of numbers; a single number is not audio. Reshape your data: if the numbers are one "
             "waveform, give [X]; if rows are waveforms, give a 2-D array. Or choose the column that holds the audio."
         )

@@ -1,4 +1,4 @@
-"""Predictions, laid out as the columns of a transformer's output."""
+"""Convert predictions to the columns of the transformer's output."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from valence_integrations.results import EmotionPrediction
 
 
 def scores_of(predictions: Sequence[EmotionPrediction], columns: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """One row a prediction, one column an emotion; NaN where there is no answer."""
-    nothing = dict.fromkeys(columns, np.nan)
-    rows = [[(found.scores or nothing).get(name, 0.0) for name in columns] for found in predictions]
+    """Array of scores: a row for each prediction, a column for each emotion; NaN where there is no answer."""
+    empty = dict.fromkeys(columns, np.nan)
+    rows = [[(found.scores or empty).get(name, 0.0) for name in columns] for found in predictions]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
 
 
 def labels_of(predictions: Sequence[EmotionPrediction], columns: tuple[str, ...]) -> list[str | None]:
-    """Emotion of each prediction; None where there is none, or none that has a column."""
+    """Emotion of each prediction; None if there is none, or if it has no column."""
     return [found.emotion if found.emotion in columns else None for found in predictions]
 
 
 def warn_unknown_emotions(
     predictions: Sequence[EmotionPrediction], columns: tuple[str, ...], *, labelled: bool, stacklevel: int
 ) -> None:
-    """Say once which emotions have no column, where that loses a label or leaves nothing but zeros in a row."""
-    strangers = {
+    """Warn once of emotions without a column, if that drops a label or leaves only zeros in a row."""
+    unknown = {
         found.emotion
         for found in predictions
         if found.emotion is not None
         and found.emotion not in columns
         and (labelled or found.scores.keys().isdisjoint(columns))
     }
-    if strangers:
-        named = sorted(strangers)
+    if unknown:
+        names = sorted(unknown)
         warnings.warn(
-            f"Some items have emotions without a column: {', '.join(named)}. "
-            f"Pass emotions={(*columns, *named)!r} to get them.",
+            f"Some items have emotions without a column: {', '.join(names)}. "
+            f"Pass emotions={(*columns, *names)!r} to get them.",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
 
 
 def as_array(scores: npt.NDArray[np.float64], labels: Sequence[str | None] | None) -> npt.NDArray[Any]:
-    """Array of scores, or with labels in a last column, an array of objects."""
+    """Array of scores; with labels, an array of objects whose last column holds them."""
     if labels is None:
         return scores
     table = np.empty((len(labels), scores.shape[1] + 1), dtype=object)

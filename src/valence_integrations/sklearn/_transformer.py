@@ -25,12 +25,12 @@ __all__ = ["ValenceEmotionTransformer"]
 
 Output = Literal["scores", "label", "both"]
 
-#: Parameters that change the answer, and that an engine brings too.
+#: Parameters that change the answer and that are also settings of an engine.
 _SHARED = ("model", "emotions", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
 
 class _Key(str):
-    """An API key that is not shown where scikit-learn shows parameters: in reprs and HTML, its own and a pipeline's."""
+    """An API key that is masked in the repr and HTML of estimators and pipelines."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class _Key(str):
 
 
 class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turn audio into the emotions that the Valence API hears in it.
+    """Transform audio into emotions recognized by the Valence API.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     model : str, default="4emotions"
         ``"4emotions"``, ``"7emotions"`` or the name of a custom model.
     emotions : sequence of str, optional
-        The emotions that get a column each; needed for a custom model only.
+        Emotions, one column each; required for a custom model only.
     sampling_rate : int, default=16000
-        Rate in Hz of waveforms that come without one.
+        Rate in Hz of waveforms without one.
     short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
         What to do with items under 5.0 s.
     long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"
@@ -58,12 +58,12 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     min_confidence : float, optional
         An emotion under this confidence becomes None; its scores stay. The vendor recommends 0.38.
     on_error : {"raise", "null"}, default="raise"
-        What to do about items that fail: raise one error after all others are finished and kept in the cache, or
-        give them empty rows.
+        What to do with items that fail: raise one error after all others are finished and cached, or return empty
+        rows for them.
     concurrency : int, optional
-        Calls under way at once; by default ``VALENCE_CONCURRENCY``, else the account's own limit, else 5.
+        Number of simultaneous calls; by default ``VALENCE_CONCURRENCY``, else the account's own limit, else 5.
     cache : bool or path, default=True
-        Keep answers on this machine, so that cross-validation pays for each clip once.
+        Whether, and in which directory, to cache answers, so that cross-validation pays for each clip once.
     progress : bool, default=False
         Whether to show a progress bar.
     api_key : str, optional
@@ -71,17 +71,17 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         neither shown nor pickled: worker processes (``n_jobs``), loaded models and steps from
         ``Pipeline(memory=...)`` read the variable.
     base_url : str, optional
-        Where the service lives; by default ``VALENCE_API_BASE_URL``, else the vendor's address.
+        Address of the service; by default ``VALENCE_API_BASE_URL``, else the vendor's address.
     engine : Engine, optional
-        An engine to use. Its settings rule: of the parameters above only `output`, `on_error` and `progress` count,
-        and one of `model` to `min_confidence` that is set to something else than the engine's is an error.
+        An engine to use. Its settings take precedence: of the parameters above only `output`, `on_error` and `progress`
+        are used. Setting one of `model` to `min_confidence` to another value than the engine's is an error.
 
     Attributes
     ----------
     n_features_in_ : int
         1 for a column of items; for a 2-D array of numbers, the samples of each waveform.
     feature_names_in_ : ndarray of str, shape (`n_features_in_`,)
-        Names of the columns of the DataFrame, or the name of the Series, that `fit` saw; only if it has any.
+        Names of the columns of the DataFrame, or the name of the Series, seen in `fit`; defined only if it has any.
 
     See Also
     --------
@@ -91,8 +91,8 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     -----
     X is a column of items: a list or tuple, a Series of pandas or polars of any type, a DataFrame of one column, an
     array of objects or strings of shape (n_items,) or (n_items, 1), a column of `datasets`. Each item is a path, the
-    bytes of a file, a waveform, ``(waveform, sampling_rate)`` or a dict such as `datasets` gives; a missing one gets
-    an empty row. Or X is a 2-D array (or a DataFrame) of numbers, shape (n_items, n_samples): one waveform a row.
+    bytes of a file, a waveform, ``(waveform, sampling_rate)`` or a dict such as `datasets` gives; a missing item
+    gets an empty row. Or X is a 2-D array (or a DataFrame) of numbers, shape (n_items, n_samples): one waveform a row.
     Waveforms of different lengths go into a list.
 
     In an empty row, scores are NaN and the label is None. Scores are between 0 and 1 and need not sum to 1; an
@@ -114,7 +114,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     ((3, 4), [False, False, True])
     """
 
-    # skrub's ApplyToCols and TableVectorizer then give it one column, not a DataFrame.
+    # Makes skrub's ApplyToCols and TableVectorizer pass one column, not a DataFrame.
     __single_column_transformer__ = True
 
     def __init__(
@@ -162,12 +162,12 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         Returns
         -------
         ValenceEmotionTransformer
-            Itself.
+            This transformer.
 
         Raises
         ------
         SettingsError
-            If a parameter has a value that cannot be.
+            If a parameter has an invalid value.
         ValueError, TypeError
             If X is neither a column of items nor a matrix of waveforms.
         """
@@ -195,9 +195,9 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If X is not of the kind that `fit` saw.
+            If X is not of the same kind as in `fit`.
         BatchError
-            If items failed, under ``on_error="raise"``. It carries every error, and all predictions.
+            If items failed and ``on_error="raise"``; it holds every error and all predictions.
         JobError
             If nothing can be annotated: no key, a refused key, a spent budget.
 
@@ -218,7 +218,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         container = output_container(self)
         if container == "default":
             return as_array(scores, labels)
-        # Left to itself, scikit-learn 1.6 forgets the index of a Series.
+        # scikit-learn 1.6 would drop the index of a Series.
         index = X.index if hasattr(X, "iloc") else None
         return as_frame(container, self.get_feature_names_out().tolist(), scores, labels, columns, index)
 
@@ -228,13 +228,13 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only compared with the names that `fit` saw.
+            Only compared with the names seen in `fit`.
 
         Returns
         -------
         ndarray of str objects, shape (n_columns,)
             ``emotion_angry`` and so on, and ``emotion`` for the label; ``{column}_angry`` and ``{column}_emotion``
-            if `fit` saw a column with a name.
+            if the column in `fit` had a name.
         """
         check_is_fitted(self)
         check_input_features(self, input_features)
@@ -247,11 +247,11 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         return np.array(names, dtype=object)
 
     def _items(self, X: Any, *, reset: bool) -> Sequence[object]:
-        """Rows of X; their form is what `fit` saw (or, with `reset`, sees)."""
+        """Return the items of X, and check its form against `fit`, or record it with `reset`."""
         column = read_column(X)
         if column is None:
             return self._waveforms(X, reset=reset)
-        if reset or not column.bare:
+        if reset or not column.is_1d:
             validate_data(self, column.table, reset=reset, skip_check_array=True)
             if column.name is not None:
                 self.feature_names_in_ = np.array([column.name], dtype=object)
@@ -274,7 +274,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         return list(matrix)
 
     def _settings(self) -> Settings:
-        """The settings that rule."""
+        """Settings in effect: the engine's, or those of the parameters."""
         check_choice("output", self.output, get_args(Output))
         check_choice("on_error", self.on_error, get_args(OnError))
         from_environment: dict[str, Any] = {"concurrency": self.concurrency, "base_url": self.base_url}
@@ -295,9 +295,9 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
                 )
         return self.engine.settings
 
-    # The key. Outside of this process it is nowhere: what is pickled, hashed or stored (by pickle, joblib, skops)
-    # comes from `__getstate__`, which leaves it out. Inside, get_params and therefore clone give the very key, and
-    # copies keep it; what shows parameters shows their repr, and `_Key` has one that tells nothing.
+    # The key never leaves this process: pickle, joblib and skops use `__getstate__`, which leaves it out. Within the
+    # process, get_params (and therefore clone) and copies keep it; displays show the repr of parameters, which `_Key`
+    # masks.
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "api_key" and type(value) is str:
@@ -308,11 +308,11 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         return {**super().__getstate__(), "api_key": None}
 
     def __copy__(self) -> ValenceEmotionTransformer:
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ValenceEmotionTransformer:
-        twin = copy.copy(self)
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin
+        copied = copy.copy(self)
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
