@@ -68,7 +68,7 @@ WAVE = voice(5)
 
 
 class Decoder:
-    """What torchcodec's ``AudioDecoder`` is."""
+    """Imitates torchcodec's ``AudioDecoder``."""
 
     def get_all_samples(self) -> Any:
         return SimpleNamespace(data=WAVE[None], sample_rate=16_000)
@@ -107,14 +107,14 @@ def test_one_file_object() -> None:
     assert ValenceEmotionPipeline()(file) == said(file)[0]
 
 
-def test_a_list_gives_a_list() -> None:
+def test_list_returns_list() -> None:
     classify = ValenceEmotionPipeline()
     for items in (SPEECH, tuple(SPEECH), [SPEECH[0]], [WAVE.tolist(), WAVE], [(WAVE, 16_000), (WAVE, 8_000)], []):
         assert classify(items) == said(*items)
 
 
 class Indexed:
-    """A torch dataset: it can be indexed beyond its end, and not iterated over."""
+    """A torch dataset, which can be indexed beyond its end and is not iterable."""
 
     __iter__ = None
 
@@ -126,7 +126,7 @@ class Indexed:
 
 
 class KeyDataset:
-    """What transformers' class of this name is."""
+    """Imitates transformers' class of this name."""
 
     def __init__(self, dataset: Dataset, key: str) -> None:
         self.dataset = dataset
@@ -140,7 +140,7 @@ class KeyDataset:
 
 
 class DatasetColumn(list[Any]):
-    """What evaluate's class of this name is: a list that is empty underneath."""
+    """Imitates evaluate's class of this name: a list subclass without elements."""
 
     def __init__(self, dataset: Dataset, key: str) -> None:
         self.dataset = dataset
@@ -153,7 +153,7 @@ class DatasetColumn(list[Any]):
         return (self.dataset[index][self.key] for index in range(len(self)))
 
 
-# No decoder is installed here: a column of Audio() that anything touches would fail.
+# No decoder is installed here: decoding an Audio() column would fail.
 PATHS = Dataset.from_dict({"audio": SPEECH, "number": range(3)})
 ENCODED = PATHS.cast_column("audio", Audio())
 MANY: dict[str, Any] = {
@@ -184,7 +184,7 @@ def rows() -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("items", MANY.values(), ids=MANY)
-def test_what_has_a_length_gives_an_iterator_with_that_length(items: Any) -> None:
+def test_sized_collection_returns_sized_iterator(items: Any) -> None:
     found = ValenceEmotionPipeline()(items)
     assert iter(found) is found
     assert len(found) == 3
@@ -192,18 +192,18 @@ def test_what_has_a_length_gives_an_iterator_with_that_length(items: Any) -> Non
 
 
 @pytest.mark.parametrize("make", UNSIZED.values(), ids=UNSIZED)
-def test_what_has_no_length_gives_an_iterator(make: Any) -> None:
+def test_unsized_collection_returns_iterator(make: Any) -> None:
     found = ValenceEmotionPipeline()(make())
     assert not hasattr(found, "__len__")
     assert [next(found), *found] == said(*SPEECH)
 
 
 @pytest.mark.parametrize("dataset", [PATHS, ENCODED], ids=["paths", "audio"])
-def test_a_column_as_evaluate_gives_it_gives_a_list(dataset: Dataset) -> None:
+def test_evaluate_column_returns_list(dataset: Dataset) -> None:
     assert ValenceEmotionPipeline()(DatasetColumn(dataset, "audio")) == said(*SPEECH)
 
 
-def test_a_transform_of_a_dataset_is_kept() -> None:
+def test_dataset_transform_is_applied() -> None:
     def louder(batch: dict[str, Any]) -> dict[str, Any]:
         return {"audio": [(WAVE / (number + 1), 8_000) for number in batch["number"]]}
 
@@ -212,7 +212,7 @@ def test_a_transform_of_a_dataset_is_kept() -> None:
     assert list(ValenceEmotionPipeline()(KeyDataset(transformed, "audio"))) == expected
 
 
-def test_which_column_of_a_dataset() -> None:
+def test_dataset_needs_exactly_one_audio_column() -> None:
     classify = ValenceEmotionPipeline()
     two = ENCODED.add_column("other", SPEECH).cast_column("other", Audio())
     for dataset, count in ((PATHS, 0), (two, 2), (IterableDataset.from_generator(rows), 0)):
@@ -224,7 +224,7 @@ def test_which_column_of_a_dataset() -> None:
     assert two.features["number"] == Value("int64")
 
 
-def test_the_iterator_is_lazy_and_its_items_are_sent_side_by_side() -> None:
+def test_iterator_is_lazy_and_sends_items_in_parallel() -> None:
     read = []
 
     def items() -> Iterator[np.ndarray]:
@@ -261,7 +261,7 @@ def test_softmax() -> None:
     assert ValenceEmotionPipeline(function_to_apply="softmax")(SPEECH[0]) == softmax
     assert sum(label["score"] for label in softmax) == pytest.approx(1.0)
     assert sum(label["score"] for label in expected) != pytest.approx(1.0, abs=1e-3)
-    # Over all labels, before the largest are taken.
+    # Softmax over all labels, before top_k is applied.
     assert ValenceEmotionPipeline()([SPEECH[0]], function_to_apply="softmax", top_k=1) == [softmax[:1]]
     assert ValenceEmotionPipeline(function_to_apply="softmax")(SPEECH[0], function_to_apply="none") == expected
     assert ValenceEmotionPipeline(function_to_apply="softmax")(SPEECH[0], function_to_apply=None) == softmax
@@ -292,7 +292,7 @@ def test_timestamps(seconds: int) -> None:
     assert all(0.25 < chunk["labels"][0]["score"] < 0.5 for chunk in shorter["chunks"])
 
 
-def test_the_long_way_has_a_timeline_of_5_seconds_each() -> None:
+def test_asynch_timeline_has_5_second_segments() -> None:
     found = ValenceEmotionPipeline()(voice(17), return_timestamps=True, top_k=1)
     assert [chunk["timestamp"] for chunk in found["chunks"]] == [(0.0, 5.0), (5.0, 10.0), (10.0, 15.0), (15.0, 17.0)]
 
@@ -316,7 +316,7 @@ def test_batch_size_and_num_workers_change_nothing() -> None:
     ],
     ids=str,
 )
-def test_parameters_that_cannot_be(parameter: dict[str, Any], service: Sandbox) -> None:
+def test_invalid_parameters_raise(parameter: dict[str, Any], service: Sandbox) -> None:
     (name,) = parameter
     calls = service.calls
     with pytest.raises(errors.SettingsError, match=f"^{name} must be "):
@@ -326,7 +326,7 @@ def test_parameters_that_cannot_be(parameter: dict[str, Any], service: Sandbox) 
     assert service.calls == calls
 
 
-def test_as_an_inference_client() -> None:
+def test_inference_client_interface() -> None:
     (expected,) = said(SPEECH[0])
     client = ValenceEmotionPipeline(top_k=3, return_timestamps=True)
     found = client.audio_classification(SPEECH[0])
@@ -337,17 +337,17 @@ def test_as_an_inference_client() -> None:
     assert softmax == ValenceEmotionPipeline(function_to_apply="softmax", top_k=3)(SPEECH[0])
 
 
-def test_the_inference_client_takes_what_the_genuine_one_takes() -> None:
+def test_audio_classification_has_parameters_of_inference_client() -> None:
     ours, genuine = (
         inspect.signature(cls.audio_classification).parameters for cls in (ValenceEmotionPipeline, InferenceClient)
     )
-    # Those of old versions are fewer.
+    # Older versions have fewer.
     assert {"audio", "model"} <= genuine.keys() <= ours.keys()
     for name in genuine:
         assert (ours[name].kind, ours[name].default) == (genuine[name].kind, genuine[name].default)
 
 
-def test_another_model_of_the_inference_client() -> None:
+def test_audio_classification_with_another_model() -> None:
     client = ValenceEmotionPipeline(emotions=("happy", "sad"))
     by_seven = Engine(Settings(model="7emotions")).predict(SPEECH[0])
     seven = client.audio_classification(SPEECH[0], model="7emotions")
@@ -359,18 +359,18 @@ def test_another_model_of_the_inference_client() -> None:
 
 
 @pytest.mark.parametrize("many", [SPEECH, iter(SPEECH), ENCODED, object()], ids=["list", "iterator", "dataset", "none"])
-def test_the_inference_client_takes_one_item(many: Any) -> None:
+def test_audio_classification_accepts_one_item_only(many: Any) -> None:
     with pytest.raises(TypeError, match=r"audio must be one item, not .*call the pipeline"):
         ValenceEmotionPipeline().audio_classification(many)
 
 
-def test_the_inference_client_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_classification_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(errors.MissingDependencyError, match="pip install huggingface_hub"):
         ValenceEmotionPipeline().audio_classification(SPEECH[0])
 
 
-def test_failures_are_raised() -> None:
+def test_failures_raise() -> None:
     classify = ValenceEmotionPipeline()
     with pytest.raises(FileNotFoundError, match=f"{BROKEN}: .*No such file") as caught:
         classify(BROKEN)
@@ -393,20 +393,20 @@ def test_failed_missing_and_skipped_items_have_no_labels() -> None:
 
 
 @pytest.mark.parametrize("inputs", [object(), 3.5, 3, True, np.float32(3), 1j], ids=repr)
-def test_what_is_neither_audio_nor_many(inputs: object) -> None:
-    with pytest.raises(TypeError, match=f"audio, or many items of it, not {type(inputs).__name__}"):
+def test_neither_audio_nor_collection_raises(inputs: object) -> None:
+    with pytest.raises(TypeError, match=f"audio or a collection of audio, not {type(inputs).__name__}"):
         ValenceEmotionPipeline()(inputs)
 
 
 @pytest.mark.parametrize("inputs", [{"audio": 1}, np.zeros((3, 3, 3)), b"junk", "https://example.com/a.wav"], ids=str)
-def test_what_is_no_audio(inputs: object) -> None:
+def test_non_audio_item_raises(inputs: object) -> None:
     with pytest.raises(ValueError, match=r"keys|one dimension|readable audio file|not fetched") as caught:
         ValenceEmotionPipeline()(inputs)
     assert isinstance(caught.value, errors.UnreadableAudioError)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT], ids=repr)
-def test_what_is_missing(missing: object) -> None:
+def test_missing_items(missing: object) -> None:
     assert ValenceEmotionPipeline()(missing) == []
     assert ValenceEmotionPipeline()([missing], return_timestamps=True) == [{"labels": [], "chunks": []}]
 
@@ -425,7 +425,7 @@ def test_settings(service: Sandbox) -> None:
         ValenceEmotionPipeline(on_error="ignore")
 
 
-def test_it_is_an_audio_classification_pipeline_that_can_be_pickled_without_its_key() -> None:
+def test_pipeline_pickles_without_key() -> None:
     classify = ValenceEmotionPipeline(top_k=2, api_key="very-secret")
     assert classify.task == "audio-classification"
     pickled = pickle.dumps(classify)
@@ -436,13 +436,13 @@ def test_it_is_an_audio_classification_pipeline_that_can_be_pickled_without_its_
     assert pickle.loads(pickled)(SPEECH[0]) == said(SPEECH[0])[0][:2]
 
 
-def test_the_import_needs_neither_transformers_nor_torch() -> None:
+def test_import_needs_neither_transformers_nor_torch() -> None:
     code = "import sys, valence_integrations.transformers; print({'transformers', 'torch'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
-def test_what_needs_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_torch_error_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     remedy = r'needs transformers and torch. Install them: pip install "valence-integrations\[transformers\]" torch'
     with pytest.raises(errors.MissingDependencyError, match=rf"register_pipeline\(\) {remedy}"):

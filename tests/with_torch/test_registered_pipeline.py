@@ -192,7 +192,7 @@ def test_config_without_model() -> None:
 
 def test_data_loader_batches_are_refused() -> None:
     loader = torch.utils.data.DataLoader([voice(5), voice(5)], batch_size=2)
-    with pytest.raises(TypeError, match="DataLoader gives batches, not items: give its dataset"):
+    with pytest.raises(TypeError, match="DataLoader yields batches, not items: pass its dataset"):
         registered()(loader)
 
 

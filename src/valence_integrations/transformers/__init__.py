@@ -1,6 +1,6 @@
-"""Called like ``transformers.pipeline("audio-classification")``; needs neither `transformers` nor torch.
+"""An audio-classification pipeline that needs neither `transformers` nor torch.
 
-For the genuine ``transformers.pipeline``, which does need them, there are `register_pipeline` and `ValenceModel`.
+For the genuine ``transformers.pipeline``, which needs both, use `register_pipeline` and `ValenceModel`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ValenceEmotionPipeline.__module__ = __name__
 
 
 def register_pipeline() -> None:
-    """Make ``transformers.pipeline("valence-emotion", model=ValenceModel(...))`` work, in this process.
+    """Register the task of ``transformers.pipeline("valence-emotion", model=ValenceModel(...))`` in this process.
 
-    Nothing is sent or fetched, and it may be called again.
+    It sends and downloads nothing, and may be called repeatedly.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def register_pipeline() -> None:
 
     See Also
     --------
-    ValenceModel : The model to give.
+    ValenceModel : The model to pass.
 
     Examples
     --------
@@ -44,17 +44,17 @@ def register_pipeline() -> None:
         classify = pipeline("valence-emotion", model=ValenceModel(), top_k=2)
         classify("call.wav")
     """
-    _genuine("register_pipeline()").register()
+    _import_registered("register_pipeline()").register()
 
 
 def __getattr__(name: str) -> object:
-    """Make `ValenceModel` when it is first used: it is made of torch's and transformers' classes (PEP 562)."""
+    """Import `ValenceModel` when it is first used, because it needs torch and transformers (PEP 562)."""
     if name != "ValenceModel":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _genuine(name).ValenceModel
+    return _import_registered(name).ValenceModel
 
 
-def _genuine(what: str) -> ModuleType:
+def _import_registered(what: str) -> ModuleType:
     try:
         from valence_integrations.transformers import _registered
     except ImportError as error:

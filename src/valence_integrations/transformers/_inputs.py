@@ -1,4 +1,4 @@
-"""What the inputs of a pipeline may be: one item, or many."""
+"""Distinguish inputs of a pipeline that are one item from collections of items."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from valence_integrations._audio.missing import is_missing
 
 __all__ = ["is_item", "items_of"]
 
-#: What only an item has: a file object, a decoder, a tensor, a scalar of pyarrow.
+#: Methods that only items have: file objects, decoders, tensors, scalars of pyarrow.
 _ITEM_METHODS = ("read", "get_all_samples", "detach", "as_py")
 
-#: Where a view on one column keeps its dataset and the column's name: a ``KeyDataset`` of transformers and a
-#: ``DatasetColumn`` of evaluate, a ``Column`` of datasets.
+#: Attributes with the dataset and the column name of a view on one column: of a ``KeyDataset`` of transformers or a
+#: ``DatasetColumn`` of evaluate, and of a ``Column`` of datasets.
 _VIEWS = (("dataset", "key"), ("source", "column_name"))
 
 
 def is_item(inputs: Any) -> bool:
-    """Whether it is one item. A list or tuple is many, but one of numbers is a waveform."""
+    """Whether the inputs are one item. A list or tuple is a collection, but a waveform if it holds numbers."""
     if is_missing(inputs) or isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
         return True
     if _column_of(inputs) is not None:
@@ -32,36 +32,36 @@ def is_item(inputs: Any) -> bool:
         return inputs.dtype.kind not in "OUST"
     if isinstance(inputs, (list, tuple)):
         with_rate = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], numbers.Number)
-        # Nothing, or nothing but missing items, is no waveform.
+        # An empty list, or one of missing items only, is not a waveform.
         waveform = all(isinstance(sample, numbers.Number) for sample in inputs) and not all(map(is_missing, inputs))
         return with_rate or waveform
     return any(hasattr(inputs, method) for method in _ITEM_METHODS)
 
 
 def items_of(inputs: Any) -> Iterable[Any]:
-    """The items of many, read only when they are asked for.
+    """Iterate lazily over the items of a collection.
 
     Raises
     ------
     TypeError
-        If it is no collection of items.
+        If the inputs are not a collection of items.
     """
     column = _column_of(inputs)
     if column is not None:
         return _undecoded(*column)
     if hasattr(inputs, "collate_fn"):
-        # Of torch. A batch of waveforms would be taken for the channels of one.
-        raise TypeError(f"a {type(inputs).__name__} gives batches, not items: give its dataset.")
+        # A torch DataLoader: a batch of waveforms would be mistaken for the channels of one.
+        raise TypeError(f"a {type(inputs).__name__} yields batches, not items: pass its dataset.")
     if isinstance(inputs, Iterable):
         return inputs
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-        # A torch dataset: indexing may go on beyond its end.
+        # A torch dataset, whose indexing may not stop at its end.
         return (inputs[index] for index in range(len(inputs)))
-    raise TypeError(f"inputs must be audio, or many items of it, not {type(inputs).__name__}.")
+    raise TypeError(f"inputs must be audio or a collection of audio, not {type(inputs).__name__}.")
 
 
 def _column_of(inputs: Any) -> tuple[Any, str] | None:
-    """The dataset of `datasets` behind the inputs, and the column that is meant."""
+    """Dataset and column name, if the inputs are a dataset of `datasets` or a view on one column of it."""
     if _is_dataset(inputs):
         return inputs, _audio_column(inputs)
     for dataset, name in _VIEWS:
@@ -85,10 +85,10 @@ def _audio_column(dataset: Any) -> str:
 
 
 def _undecoded(dataset: Any, name: str) -> Iterable[Any]:
-    """A column; one of audio as bytes and paths, which need no decoder to be installed."""
+    """Iterate over a column; audio comes as bytes and paths, which need no decoder."""
     feature: Any = (dataset.features or {}).get(name)
     if getattr(dataset, "format", {}).get("type") == "custom":
-        # A transform of one's own, which may need other columns.
+        # A user's transform may need other columns.
         return (row[name] for row in dataset)
     if _is_audio(feature):
         raw = dataset.select_columns([name]).with_format(None)

@@ -1,4 +1,4 @@
-"""What a pipeline gives: labels with their scores, and how a call can change them."""
+"""Outputs of a pipeline: labels with their scores, and the parameters that change them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FunctionToApply = Literal["none", "softmax"]
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a pipeline is given when it is made, and each call can change."""
+    """Parameters of a pipeline that each call can override."""
 
     top_k: int | None = None
     function_to_apply: FunctionToApply = "none"
@@ -45,14 +45,14 @@ class Parameters:
                 )
 
     def changed(self, *, top_k: int | EllipsisType | None = ..., **others: Any) -> Parameters:
-        """The same but for what is given; None is a value of `top_k` only."""
+        """Return a copy with the given values; None is a value for `top_k` only."""
         given = {name: value for name, value in others.items() if value is not None}
         if top_k is not ...:
             given["top_k"] = top_k
         return dataclasses.replace(self, **given)
 
     def output(self, found: EmotionPrediction, emotions: Sequence[str]) -> Any:
-        """What the pipeline gives for an item."""
+        """Convert a prediction to the pipeline's output for an item."""
         labels = [] if found.source is None else self._labels(found.scores, emotions)
         if not self.return_timestamps:
             return labels
@@ -72,7 +72,7 @@ class Parameters:
 
 
 class SizedIterator(Iterator[Any]):
-    """An iterator that knows how many there are, as ``tqdm`` asks for."""
+    """An iterator with a length, for progress bars such as ``tqdm``."""
 
     def __init__(self, found: Iterator[Any], size: int) -> None:
         self._found = found
@@ -86,7 +86,7 @@ class SizedIterator(Iterator[Any]):
 
 
 def classify(engine: Engine, inputs: Any, parameters: Parameters, on_error: OnError) -> Any:
-    """One item: its output. A list or tuple: a list of outputs. Other collections: an iterator over them."""
+    """Classify inputs; return the output of one item, a list for a list or tuple, else an iterator of outputs."""
     emotions = engine.settings.columns
     if is_item(inputs):
         found = engine.predict(inputs) if on_error == "raise" else engine.predict_many([inputs], on_error)[0]

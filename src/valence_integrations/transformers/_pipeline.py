@@ -30,29 +30,28 @@ __all__ = ["ValenceEmotionPipeline"]
 
 
 class ValenceEmotionPipeline:
-    """Tell the emotions that the Valence API hears in audio, as an audio-classification pipeline does.
+    """Classify emotions in audio with the Valence API, like an audio-classification pipeline.
 
-    A setting that is not given is read from the environment when the pipeline is made, as `Settings` tells.
+    Settings that are not given are read from the environment when the pipeline is created, see `Settings`.
 
     Parameters
     ----------
     model : str, optional
         ``"4emotions"`` (the default), ``"7emotions"`` or the name of a custom model.
     top_k : int, optional
-        How many labels to give for an item; by default, or if there are not so many, all.
+        Maximum number of labels for an item; all by default.
     function_to_apply : {"none", "softmax"}, default="none"
-        ``"none"`` gives the service's confidences, each between 0 and 1, which need not sum to 1. ``"softmax"`` makes
-        them sum to 1, in the same order, for code that expects it; they become more alike, and are no probabilities.
+        ``"none"`` returns the service's confidences, each between 0 and 1, which need not sum to 1. ``"softmax"`` makes
+        them sum to 1 in the same order, for code that expects it; this flattens them, and they are not probabilities.
     return_timestamps : bool, default=False
-        Whether to give the timeline of each item, too.
+        Whether to return the timeline of each item, too.
     batch_size, num_workers : int, optional
-        Accepted, as transformers does, and without effect: each item is a call of its own, and `concurrency` and the
-        account's limits say how many are under way.
+        Accepted as in transformers, but without effect: each item is a separate call, and `concurrency` and the
+        account's limits set the number of simultaneous calls.
     on_error : {"raise", "null"}, default="raise"
-        What to do about items that fail: raise after the others are finished and kept in the cache, or give no labels
-        for them.
+        What to do with items that fail: raise after the others are finished and cached, or return no labels for them.
     engine : Engine, optional
-        An engine to use, with its settings; no others can then be given.
+        An engine to use, with its settings; no other settings can then be given.
     emotions, sampling_rate, short_audio, long_audio, concurrency, cache, api_key, base_url
         As for `Settings`.
 
@@ -61,16 +60,16 @@ class ValenceEmotionPipeline:
     task : str
         ``"audio-classification"``.
     engine : Engine
-        What does the work.
+        The engine that makes the predictions.
 
     Raises
     ------
     SettingsError
-        If a parameter has a value that cannot be.
+        If a parameter has an invalid value.
 
     See Also
     --------
-    register_pipeline : For the genuine ``transformers.pipeline``.
+    register_pipeline : Register a task of the genuine ``transformers.pipeline``.
 
     Examples
     --------
@@ -143,41 +142,41 @@ class ValenceEmotionPipeline:
         batch_size: int | None = None,
         num_workers: int | None = None,
     ) -> Any:
-        """Classify one item, or many.
+        """Classify one item or a collection of items.
 
         Parameters
         ----------
         inputs : object
             One item: a path, the bytes of a file, a file object, a waveform (an array, a tensor, or a list of
             numbers), ``(waveform, sampling_rate)``, a dict with ``"raw"`` or ``"array"``, or with ``"bytes"`` or
-            ``"path"``. Or many: a list or tuple of items, or anything else that can be iterated over or indexed: a
+            ``"path"``. Or a collection: a list or tuple of items, or any other iterable or indexable object: a
             generator, a dataset of torch, a ``KeyDataset``, a column of `datasets` or a dataset with one ``Audio``
             column, which is not decoded.
         top_k, function_to_apply, return_timestamps, batch_size, num_workers
-            Other values for this call than the pipeline's own; ``top_k=None`` gives all labels.
+            Values that override the pipeline's own for this call; ``top_k=None`` returns all labels.
 
         Returns
         -------
         list of dict, list of list of dict, or iterator of list of dict
-            For one item its labels, ``{"score": float, "label": str}``, largest score first; none for a missing,
-            skipped or failed one. For a list or tuple, a list of that. For other collections an iterator, which works
-            lazily: it reads a few items ahead (four for each call under way at once, 20 by default), and gives labels
-            in their order.
+            For one item its labels, ``{"score": float, "label": str}``, largest score first; an empty list for a
+            missing, skipped or failed item. For a list or tuple, a list of those lists. For other collections a lazy
+            iterator in the order of the items, which reads a few items ahead (four times the number of simultaneous
+            calls, 20 by default).
 
-            With ``return_timestamps=True``, for each item a dict in the place of its labels: ``"labels"``, those of
-            the whole item, and ``"chunks"``, its timeline, a list of dicts with ``"labels"`` and ``"timestamp"``,
-            (start, end) in seconds.
+            With ``return_timestamps=True``, a dict for each item instead: ``"labels"`` for the whole item, and
+            ``"chunks"`` for its timeline, a list of dicts with ``"labels"`` and ``"timestamp"``, (start, end) in
+            seconds.
 
         Raises
         ------
         ItemError
-            If the one item failed, under ``on_error="raise"``.
+            If the single item failed and ``on_error="raise"``.
         BatchError
-            If some of many did; an iterator raises it after the last item.
+            If items of a collection failed; an iterator raises it after the last item.
         JobError
             If nothing can be classified: no key, a refused key, a spent budget.
         SettingsError
-            If a parameter has a value that cannot be.
+            If a parameter has an invalid value.
         TypeError
             If `inputs` are neither audio nor a collection.
         """
@@ -203,21 +202,21 @@ class ValenceEmotionPipeline:
         Parameters
         ----------
         audio : object
-            One item, as for a call. An address is not fetched.
+            One item, as for a call. URLs are not downloaded.
         model : str, optional
-            Another model of the service than the pipeline's own, by the same account.
+            A model to use instead of the pipeline's own, with the same account.
         top_k, function_to_apply
-            Other values for this call than the pipeline's own.
+            Values that override the pipeline's own for this call.
 
         Returns
         -------
         list of AudioClassificationOutputElement
-            With a `label` and a `score` each, largest score first.
+            Labels with their scores, largest score first.
 
         Raises
         ------
         MissingDependencyError
-            If `huggingface_hub` is not installed; `datasets` and `transformers` bring it along.
+            If `huggingface_hub` is not installed; it is a dependency of `datasets` and `transformers`.
         TypeError
             If `audio` is not one item.
         ItemError, JobError, SettingsError

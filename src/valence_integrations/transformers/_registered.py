@@ -1,6 +1,6 @@
-"""What ``transformers.pipeline`` needs: a model, its configuration and a pipeline.
+"""The model, configuration and pipeline classes for ``transformers.pipeline``.
 
-They are made of torch's and transformers' classes; nothing else in this library imports either.
+No other module of this library imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ TASK = "valence-emotion"
 
 
 class ValenceConfig(PretrainedConfig):  # type: ignore[misc]
-    """Which model of the service it is, and its labels.
+    """Name of the service's model, and its labels.
 
-    The service's address is not part of it: a folder from elsewhere must not send the key elsewhere.
+    It does not hold the service's address, so that a folder from an untrusted source cannot redirect the key.
     """
 
     model_type = TASK
@@ -38,31 +38,31 @@ class ValenceConfig(PretrainedConfig):  # type: ignore[misc]
 
 
 class ValenceModel(PreTrainedModel):  # type: ignore[misc]
-    """The Valence API in the place of a model, for ``transformers.pipeline("valence-emotion", model=ValenceModel())``.
+    """The Valence API as a model for ``transformers.pipeline("valence-emotion", model=ValenceModel())``.
 
-    It has no weights: its pipeline calls the service. A setting that is not given is read from the environment when it
-    is made, as `Settings` tells.
+    It has no weights: its pipeline calls the service. Settings that are not given are read from the environment when
+    the model is created, see `Settings`.
 
     Parameters
     ----------
     model : str, optional
         ``"4emotions"`` (the default), ``"7emotions"`` or the name of a custom model.
     engine : Engine, optional
-        An engine to use, with its settings; no others can then be given.
+        An engine to use, with its settings; no other settings can then be given.
     **settings
         As for `Settings`.
 
     Attributes
     ----------
     engine : Engine
-        What does the work.
+        The engine that makes the predictions.
     config : PretrainedConfig
         The model's name, and its labels.
 
     Raises
     ------
     SettingsError
-        If a setting has a value that cannot be.
+        If a setting has an invalid value.
 
     See Also
     --------
@@ -71,8 +71,8 @@ class ValenceModel(PreTrainedModel):  # type: ignore[misc]
 
     Notes
     -----
-    ``save_pretrained`` writes the name of the model and its labels. Settings, the key among them, are not saved:
-    ``ValenceModel.from_pretrained(folder, ...)`` takes them from its arguments, else from the environment.
+    ``save_pretrained`` saves the name of the model and its labels, but no settings and no key:
+    ``ValenceModel.from_pretrained(folder, ...)`` reads them from its arguments or the environment.
 
     Examples
     --------
@@ -99,14 +99,14 @@ class ValenceModel(PreTrainedModel):  # type: ignore[misc]
     ) -> None:
         config = None
         if isinstance(model, ValenceConfig):
-            # As from_pretrained calls it.
+            # from_pretrained passes the configuration.
             config, model = model, model.model
             settings = {"emotions": tuple(config.id2label.values()), **settings}
         given = given_settings(engine, model=model, **settings)
         engine = shared_engine(Settings(**given)) if engine is None else engine
         super().__init__(config or ValenceConfig(engine.settings.model, dict(enumerate(engine.settings.columns))))
         self.engine = engine
-        # Transformers can neither place nor save a model that has no weight at all.
+        # Transformers can neither place nor save a model without any weight.
         self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
         self.post_init()
 
@@ -115,10 +115,10 @@ ValenceModel.__module__ = "valence_integrations.transformers"
 
 
 class ValencePipeline(Pipeline):  # type: ignore[misc]
-    """What ``transformers.pipeline("valence-emotion")`` makes.
+    """The pipeline that ``transformers.pipeline("valence-emotion")`` returns.
 
-    A call goes to the engine as a whole. The stages of the stock one (`preprocess`, `forward`, `postprocess`) take
-    one item after the other, and here only what calls them by name.
+    A call passes all inputs to the engine at once. The stages of the base class (`preprocess`, `forward`,
+    `postprocess`) handle a single item, and only serve code that calls them directly.
     """
 
     _load_tokenizer = False
@@ -136,14 +136,14 @@ class ValencePipeline(Pipeline):  # type: ignore[misc]
         )
 
     def __call__(self, inputs: Any, **parameters: Any) -> Any:
-        """Classify one item, or many, as `ValenceEmotionPipeline` does."""
+        """Classify one item or a collection, as `ValenceEmotionPipeline` does."""
         return classify(self.model.engine, inputs, self._parameters.changed(**parameters), self.on_error)
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         return {}, {}, parameters
 
     def preprocess(self, item: Any) -> dict[str, Any]:
-        """Stage 1 of one item: nothing to do."""
+        """Stage 1 for one item: wrap it in a dict."""
         return {"audio": item}
 
     def _forward(self, inputs: dict[str, Any]) -> EmotionPrediction:
@@ -151,16 +151,16 @@ class ValencePipeline(Pipeline):  # type: ignore[misc]
         return found
 
     def postprocess(self, found: EmotionPrediction, **parameters: Any) -> Any:
-        """Stage 3 of one item: its labels."""
+        """Stage 3 for one item: its labels."""
         return self._parameters.changed(**parameters).output(found, self.model.engine.settings.columns)
 
     def save_pretrained(self, save_directory: Any, **others: Any) -> None:
-        """Save the model's name and labels; not this pipeline's code, which is in the library."""
+        """Save the model's name and labels, but not the code of the pipeline, which is part of this library."""
         self.model.save_pretrained(save_directory, **others)
 
 
 def register() -> None:
-    """Tell transformers of the task and the configuration."""
+    """Register the task and the configuration with transformers."""
     AutoConfig.register(TASK, ValenceConfig, exist_ok=True)
     if TASK not in PIPELINE_REGISTRY.get_supported_tasks():
         PIPELINE_REGISTRY.register_pipeline(TASK, ValencePipeline, pt_model=ValenceModel, type="audio")
