@@ -70,7 +70,7 @@ def test_stream() -> None:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_map_with_the_features_of_the_annotator(batched: bool) -> None:
+def test_map_with_annotator_features(batched: bool) -> None:
     annotate, dataset = ValenceAnnotator(**ENCODED), made()
     assert annotate.features == TYPES
     features = Features({**dataset.features, **annotate.features})
@@ -80,7 +80,7 @@ def test_map_with_the_features_of_the_annotator(batched: bool) -> None:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_map_without_them_has_the_same_numbers(batched: bool) -> None:
+def test_map_without_features_has_same_label_indices(batched: bool) -> None:
     done = made().map(ValenceAnnotator(**ENCODED), batched=batched)
     assert done.features["emotion"] == Value("int64")
     assert_encoded(done)
@@ -101,7 +101,7 @@ def test_features_of_another_model() -> None:
     assert len(features["mood_scores"]) == 7
 
 
-def test_an_emotion_without_a_name_is_none() -> None:
+def test_emotion_without_class_label_is_none() -> None:
     prediction = Engine().predict(FILES[0])
     others = tuple(name for name in NAMES if name != prediction.emotion)
     row = ValenceAnnotator(emotions=others, labels="class")({"audio": FILES[0]})
@@ -109,7 +109,7 @@ def test_an_emotion_without_a_name_is_none() -> None:
 
 
 @pytest.mark.parametrize("emotion", ["error", "error_code"])
-def test_two_columns_of_one_name_are_refused(emotion: str) -> None:
+def test_duplicate_column_names_raise(emotion: str) -> None:
     annotate = ValenceAnnotator(emotions=("angry", emotion), scores="columns")
     with pytest.raises(
         errors.SettingsError, match=f"\"columns\" would give two columns the name 'emotion_{emotion}'"
@@ -118,7 +118,7 @@ def test_two_columns_of_one_name_are_refused(emotion: str) -> None:
     assert (caught.value.code, caught.value.setting) == ("column_conflict", "scores")
 
 
-def test_labels_and_scores_have_few_values() -> None:
+def test_invalid_labels_and_scores_raise() -> None:
     with pytest.raises(errors.SettingsError, match="labels must be one of 'string', 'class', not 'int'"):
         ValenceAnnotator(labels="int")  # type: ignore[arg-type]
     with pytest.raises(errors.SettingsError, match="scores must be one of 'struct', 'columns', not 'list'"):
@@ -146,7 +146,7 @@ def splits_on_disk(done: Dataset, path: Path) -> Dataset:
 
 
 def folder(done: Dataset, path: Path) -> Dataset:
-    """As ``push_to_hub`` would make it."""
+    """Write and read shards as ``push_to_hub`` does."""
     (path / "hub" / "data").mkdir(parents=True)
     for shard in range(2):
         name = f"train-{shard:05}-of-00002.parquet"

@@ -1,4 +1,4 @@
-"""Ray, where it is not installed; all else is in tests/with_ray."""
+"""Behavior where Ray is not installed; all other tests are in tests/with_ray."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "valence_integrations.ray._batches", raising=False)
 
 
-def test_the_error_names_the_extra() -> None:
+def test_missing_ray_error_names_extra() -> None:
     with pytest.raises(MissingDependencyError, match=r"annotate_ray_dataset .*valence-integrations\[ray\]"):
         annotate_ray_dataset(object())
     with pytest.raises(MissingDependencyError, match=r"ValenceActor .*valence-integrations\[ray\]"):
         ValenceActor()({"audio": []})
 
 
-def test_settings_are_checked_without_it() -> None:
+def test_settings_are_checked_without_ray() -> None:
     with pytest.raises(SettingsError, match="VALENCE_API_KEY"):
         ValenceActor(api_key="abc")
     with pytest.raises(SettingsError, match="scores must be one of"):

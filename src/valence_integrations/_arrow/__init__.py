@@ -1,1 +1,1 @@
-"""Emotions as typed Arrow columns, and rows of tables: shared by datasets, Ray and the command line."""
+"""Typed Arrow columns of emotions, and helpers for Arrow tables; used by datasets, Ray and the command line."""

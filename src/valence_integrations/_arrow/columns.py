@@ -20,7 +20,7 @@ _SCORE = pa.float32()
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called, and how labels, scores and errors are written.
+    """Names of the columns, and how labels, scores and errors are encoded.
 
     Raises
     ------
@@ -41,16 +41,16 @@ class Columns:
                 f'scores="columns" would give two columns the name {twice[0]!r}.',
                 code="column_conflict",
                 setting="scores",
-                remedy='Keep scores="struct", or give that emotion another name.',
+                remedy='Keep scores="struct", or rename that emotion.',
             )
 
-    def beside(self, audio: str, segments: str | None) -> Columns:
-        """Return these columns.
+    def check_collisions(self, audio: str, segments: str | None) -> Columns:
+        """Check that no column would replace an input column, and return these columns.
 
         Raises
         ------
         SettingsError
-            If one has the name of a column that is read.
+            If a column has the name of the audio or segments column.
         """
         for what, name in (("audio", audio), ("segments", segments)):
             if name in self.types.names:
@@ -69,7 +69,7 @@ class Columns:
 
     @cached_property
     def features(self) -> Any:
-        """The same for `datasets`, which alone knows class labels."""
+        """Names and types of the columns for `datasets`, class labels included."""
         from datasets import ClassLabel, Features, List
 
         features = Features.from_arrow_schema(self.types)
@@ -80,12 +80,12 @@ class Columns:
         return features
 
     def of(self, predictions: Sequence[EmotionPrediction]) -> dict[str, pa.Array]:
-        """Columns with one row for each prediction."""
+        """Build the columns, with one row for each prediction."""
         rows = [self._row(prediction) for prediction in predictions]
         return {field.name: pa.array([row[i] for row in rows], field.type) for i, field in enumerate(self.types)}
 
     def _fields(self) -> list[tuple[str, pa.DataType]]:
-        """Times are float64, so that they still find the very sample in an hour of audio; scores are float32."""
+        """Names and types. Times are float64, which is exact to the sample in hours of audio; scores are float32."""
         label = pa.int64() if self.labels == "class" else pa.string()
         segment = [("start", pa.float64()), ("end", pa.float64()), ("emotion", label), ("confidence", _SCORE)]
         scores = [(emotion, _SCORE) for emotion in self.emotions]
@@ -102,8 +102,8 @@ class Columns:
         return [(self.prefix, label), *((f"{self.prefix}_{name}", kind) for name, kind in others)]
 
     def _row(self, prediction: EmotionPrediction) -> tuple[Any, ...]:
-        not_named = math.nan if prediction.source is None else 0.0
-        scores = {emotion: prediction.scores.get(emotion, not_named) for emotion in self.emotions}
+        default = math.nan if prediction.source is None else 0.0
+        scores = {emotion: prediction.scores.get(emotion, default) for emotion in self.emotions}
         return (
             self._label(prediction.emotion),
             prediction.confidence,

@@ -1,4 +1,4 @@
-"""Tables of Arrow: from DataFrames, their audio column as items, and with new columns."""
+"""Arrow tables: convert DataFrames, read a column as items, and add columns."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from valence_integrations.errors import SettingsError
 
 __all__ = ["check_column", "items_of", "joined", "table_of"]
 
-#: Where else a column may be named.
+#: How to name another column.
 _REMEDY = 'ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
 
 
 def check_column(name: str, names: Iterable[str], holds: str = "audio", remedy: str = _REMEDY) -> None:
-    """Raise unless `name` is one of `names`; `remedy` says where to name another, and has ``{holds}`` in it."""
+    """Raise SettingsError unless `name` is one of `names`; `remedy` is a template with ``{holds}``."""
     names = list(names)
     if name not in names:
         raise SettingsError(
@@ -34,18 +34,18 @@ def table_of(rows: Any) -> pa.Table | None:
     if hasattr(rows, "iloc") and hasattr(rows, "columns"):
         return pa.Table.from_pandas(rows, preserve_index=False)
     if hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
-        # Taken row by row: before polars 2, the structs of a slice go into arrow with the wrong length.
+        # Indexed row by row: before polars 2, `to_arrow` gives the structs of a slice the wrong length.
         return rows[np.arange(len(rows))].to_arrow()
     return None
 
 
 def items_of(column: Any) -> list[Any]:
-    """Values of an arrow column, without copying what is large."""
+    """Values of an Arrow column, without copying large ones."""
     return [_item(value) for value in column]
 
 
 def _item(value: Any) -> Any:
-    """A scalar; the engine makes it Python's where it is needed, but a list of numbers is faster as an array."""
+    """Return a list of numbers as an array, which is faster; the engine converts other scalars when needed."""
     samples = value.values if isinstance(value, (pa.ListScalar, pa.LargeListScalar)) else None
     if samples is not None and (pa.types.is_floating(samples.type) or pa.types.is_integer(samples.type)):
         return samples.to_numpy(zero_copy_only=False)
@@ -53,7 +53,7 @@ def _item(value: Any) -> Any:
 
 
 def joined(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
-    """The table with the columns, in the place of those that have their names."""
+    """Add columns to a table; they replace columns with the same names."""
     if not table.column_names:
         return pa.table(columns)
     for name, column in columns.items():

@@ -1,4 +1,4 @@
-"""The function for ``Dataset.map``: its options, its fingerprint, and its way through a batch."""
+"""`ValenceAnnotator`: the function for ``Dataset.map``, its options and its fingerprint."""
 
 from __future__ import annotations
 
@@ -33,62 +33,62 @@ __all__ = ["ValenceAnnotator"]
 Labels = Literal["string", "class"]
 Scores = Literal["struct", "columns"]
 
-#: Increment when the columns, or the meaning of one, change: what `datasets` has cached is then made anew.
+#: Increment when the columns or their meaning change, so that `datasets` recomputes cached results.
 _SCHEMA = 2
 
 #: The annotator's own options.
 _OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
 
-#: Live calls made one by one before it is said that they could be made side by side.
-_CALLS_UNTIL_HINT = 30
-_single_calls = itertools.count(1)
+#: Sequential live calls after which a warning recommends ``batched=True``.
+_CALLS_UNTIL_WARNING = 30
+_sequential_calls = itertools.count(1)
 
 
 class ValenceAnnotator:
-    """A function for ``Dataset.map`` that adds the emotions which the Valence API hears in an audio column.
+    """A function for ``Dataset.map`` that adds emotions recognized by the Valence API to an audio column's rows.
 
-    It works row by row, and faster with ``batched=True``: the rows of a batch are sent side by side. A setting that is
-    not given is read from the environment, as `Settings` tells: when the annotator is made or, if none is given at
-    all, at each call.
+    It works row by row, and faster with ``batched=True``, which sends the rows of a batch in parallel. Settings that
+    are not given are read from the environment (see `Settings`): when the annotator is created or, if no setting is
+    given, at each call.
 
     Parameters
     ----------
     audio_column : str, default="audio"
         The column with the audio: an ``Audio`` feature (which is not decoded), paths, bytes of files, or waveforms.
     prefix : str, default="emotion"
-        Name of the label's column, and start of the other columns' names.
+        Name of the label column, and prefix of the other columns' names.
     on_error : {"null", "raise"}, default="null"
-        What to do about rows that fail: fill their error column, or raise after the other rows of the batch are
-        finished and kept in the cache.
+        What to do with rows that fail: fill their error column, or raise after the other rows of the batch are
+        finished and cached.
     labels : {"string", "class"}, default="string"
-        How emotions are written: as strings, or as the index of a ``ClassLabel``. ``Dataset.map`` knows the names to
-        the indices only if it is told them, see `features`; `annotate_dataset` tells it.
+        How emotions are encoded: as strings, or as the index of a ``ClassLabel``. With ``Dataset.map``, pass `features`
+        to get the class names, too; `annotate_dataset` does so.
     scores : {"struct", "columns"}, default="struct"
         Whether the scores are one column, or one for each emotion: ``emotion_angry``...
     segments_column : str, optional
-        The column with the segments of each item, to annotate each by itself: a list of ``{"start", "end"}``, or of
+        The column with the segments of each item, which are annotated separately: a list of ``{"start", "end"}``, or of
         Whisper's ``{"timestamp": (start, end)}``, in seconds. The timeline then has these segments.
     short_segments : {"pad", "widen"}, default="pad"
-        What to do with segments under 5.0 s: lengthen each by itself, as `short_audio` says, or take in some of its
-        surroundings, where others may be speaking.
+        What to do with segments under 5.0 s: lengthen each as set by `short_audio`, or include surrounding audio, in
+        which others may be speaking.
     engine : Engine, optional
-        An engine to use, with its settings; no others can then be given.
+        An engine to use, with its settings; no other settings can then be given.
     model, emotions, sampling_rate, short_audio, long_audio, min_confidence, concurrency, cache, api_key, base_url
         As for `Settings`.
 
     Raises
     ------
     SettingsError
-        If a setting has a value that cannot be.
+        If a setting has an invalid value.
 
     See Also
     --------
-    valence_annotate : The annotator without any setting of its own.
-    annotate_dataset : For a whole dataset, a dict of splits, or a stream.
+    valence_annotate : An annotator that reads all settings from the environment.
+    annotate_dataset : Annotate a whole dataset, a dict of splits, or a stream.
 
     Notes
     -----
-    The columns, under the prefix "emotion"; columns that have these names already are replaced:
+    The columns with the prefix "emotion"; existing columns with these names are replaced:
 
     ==================== ===================================================== ============================
     column               type                                                  missing, skipped, failed row
@@ -104,17 +104,17 @@ class ValenceAnnotator:
     emotion_error_code   string: the same for programs, "audio_not_found"...   the code, for a failed row
     ==================== ===================================================== ============================
 
-    Scores are between 0 and 1 and need not sum to 1; an emotion that an answer does not name has 0.0. The types do not
-    depend on what the rows hold, if ``Dataset.map`` calls the annotator itself. A function of your own that calls it,
-    and ``IterableDataset.map``, get plain Python values; `annotate_dataset` gives typed columns for streams too.
+    Scores are between 0 and 1 and need not sum to 1; an emotion that an answer does not name has 0.0. If
+    ``Dataset.map`` calls the annotator directly, the types do not depend on the values in the rows. Your own functions
+    and ``IterableDataset.map`` get plain Python values; `annotate_dataset` returns typed columns for streams too.
 
-    `datasets` keeps the result of ``map``, failed rows included: to try those again, pass
-    ``load_from_cache_file=False``; rows that have an answer cost nothing the second time. Its fingerprint depends on
-    all that changes the columns, and not on the key, the concurrency or the cache.
+    `datasets` caches the result of ``map``, failed rows included. To retry those, pass ``load_from_cache_file=False``;
+    rows with a cached answer are not billed again. The fingerprint depends on everything that changes the columns, not
+    on the key, the concurrency or the cache.
 
-    Where `datasets` decodes audio before it calls any function, torchcodec is needed, unless the column is cast to
-    ``Audio(decode=False)``: with ``input_columns``, under ``with_format("numpy")`` and the like, and in
-    ``IterableDataset.map``. Not with `annotate_dataset`.
+    `datasets` decodes audio before it calls the function with ``input_columns``, with formats such as
+    ``with_format("numpy")``, and in ``IterableDataset.map``. This needs torchcodec, unless the column is cast to
+    ``Audio(decode=False)``. `annotate_dataset` never needs it.
 
     Examples
     --------
@@ -196,15 +196,15 @@ class ValenceAnnotator:
 
     @property
     def engine(self) -> Engine:
-        """The engine that it uses now; in this process, annotators with the same settings share one."""
+        """The engine in use. Annotators with the same settings share one within a process."""
         return shared_engine(Settings()) if self._engine is None else self._engine
 
     @property
     def features(self) -> Any:
-        """Types of the new columns, as `datasets` writes them: a ``datasets.Features``.
+        """Types of the new columns, as ``datasets.Features``.
 
-        ``Dataset.map`` needs them for ``labels="class"``, ``IterableDataset.map`` for any types at all; with those of
-        the other columns: ``map(annotate, features=Features({**dataset.features, **annotate.features}))``.
+        ``Dataset.map`` needs them for ``labels="class"``, ``IterableDataset.map`` for any types. Pass them with those
+        of the other columns: ``map(annotate, features=Features({**dataset.features, **annotate.features}))``.
         """
         try:
             return self._columns().features
@@ -217,12 +217,12 @@ class ValenceAnnotator:
         Parameters
         ----------
         rows : dict of a row or a batch, pyarrow.Table, DataFrame of pandas or polars
-            What ``map`` gives in its mode and format; with ``input_columns``, which must begin with the audio, the
-            audio alone, or a batch of it.
+            What ``map`` passes in its mode and format; with ``input_columns``, whose first must be the audio column,
+            the audio alone or a batch of it.
         *others
-            Indices, rank and further columns, as ``map`` gives them.
+            Indices, rank and further columns, as ``map`` passes them.
         **changes
-            Other settings than the annotator's own, for ``fn_kwargs``: any of its parameters, except `engine` and
+            Settings that override the annotator's own, for ``fn_kwargs``: any of its parameters except `engine` and
             `api_key`.
 
         Returns
@@ -233,10 +233,10 @@ class ValenceAnnotator:
         Raises
         ------
         SettingsError
-            If there is no such audio column, or a setting has a value that cannot be.
+            If a column is missing, or a setting has an invalid value.
         BatchError, ItemError
-            If rows of a batch or the one row failed, under ``on_error="raise"``. A BatchError counts from the start of
-            the batch; with ``with_indices=True``, from that of the dataset.
+            If rows of a batch, or the single row, failed and ``on_error="raise"``. The indices of a BatchError count
+            from the start of the batch, or of the dataset with ``with_indices=True``.
         JobError
             If nothing can be annotated: no key, a refused key, a spent budget.
         MissingDependencyError
@@ -245,12 +245,12 @@ class ValenceAnnotator:
         Warns
         -----
         UserWarning
-            Once, after some tens of live calls one by one: ``batched=True`` would make them side by side.
+            Once, after 30 sequential live calls: ``batched=True`` makes them in parallel.
         """
-        return self._changed(changes)._annotated(rows, others, typed=is_called_by_dataset_map())
+        return self._changed(changes)._annotate(rows, others, typed=is_called_by_dataset_map())
 
-    def _reporting(self, report: Report) -> ValenceAnnotator:
-        """Make the same annotator, which in this process tells what becomes of the rows."""
+    def _with_report(self, report: Report) -> ValenceAnnotator:
+        """Return a copy that records the result of each row in a report, within this process."""
         annotator = type(self)(**self._options(), engine=self._engine)
         annotator._report = report
         return annotator
@@ -277,9 +277,9 @@ class ValenceAnnotator:
             return self
         if refused := changes.keys() & {"api_key", "engine"}:
             raise SettingsError(
-                "cannot be in fn_kwargs, which are pickled.",
+                "is not accepted in fn_kwargs, because they are pickled.",
                 setting=min(refused),
-                remedy="Give it to ValenceAnnotator, or set VALENCE_API_KEY.",
+                remedy="Pass it to ValenceAnnotator, or set VALENCE_API_KEY.",
             )
         settings = {name: value for name, value in changes.items() if name not in _OPTIONS}
         engine = shared_engine(changed_settings(self.engine.settings, **settings)) if settings else self._engine
@@ -291,11 +291,11 @@ class ValenceAnnotator:
 
     def _fingerprint(self) -> dict[str, Any]:
         settings = self.engine.settings
-        # `model` and `emotions` change the columns through the emotions' names as well.
+        # `model` and `emotions` also determine the emotions' names in the columns.
         answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
         return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
 
-    def _annotated(self, rows: Any, others: Sequence[Any], *, typed: bool) -> Any:
+    def _annotate(self, rows: Any, others: Sequence[Any], *, typed: bool) -> Any:
         try:
             from valence_integrations._arrow.tables import joined
             from valence_integrations.datasets._rows import TypedColumns, read_rows, read_segments
@@ -330,22 +330,22 @@ class ValenceAnnotator:
                 raise BatchError(numbered, error.predictions) from None
             raise
         if len(predictions) == 1 and self.segments_column is None:
-            _hint(predictions[0])
+            _warn_sequential_calls(predictions[0])
         return predictions
 
     def _columns(self) -> Columns:
         from valence_integrations._arrow.columns import Columns
 
         columns = Columns(self.prefix, self.engine.settings.columns, self.labels, self.scores)
-        return columns.beside(self.audio_column, self.segments_column)
+        return columns.check_collisions(self.audio_column, self.segments_column)
 
 
-def _hint(prediction: EmotionPrediction) -> None:
+def _warn_sequential_calls(prediction: EmotionPrediction) -> None:
     live = prediction.source is not None and not prediction.cached
-    if live and next(_single_calls) == _CALLS_UNTIL_HINT:
+    if live and next(_sequential_calls) == _CALLS_UNTIL_WARNING:
         warnings.warn(
-            f"{_CALLS_UNTIL_HINT} calls were made one after the other. map(..., batched=True) makes them side by side, "
-            "several times as fast.",
+            f"{_CALLS_UNTIL_WARNING} calls were made one after the other. map(..., batched=True) makes them in "
+            "parallel, several times as fast.",
             UserWarning,
             stacklevel=5,
         )

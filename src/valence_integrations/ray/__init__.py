@@ -9,8 +9,7 @@
     ds = ray.data.read_binary_files("s3://bucket/calls/", include_paths=True)
     annotate_ray_dataset(ds, "bytes").drop_columns(["bytes"]).write_parquet("s3://bucket/emotions/")
 
-The workers of all nodes keep the account's limits together: one small actor on the cluster's first node gives out
-permits.
+The workers of all nodes share the account's limits: one small actor on the cluster's first node issues the permits.
 """
 
 from __future__ import annotations

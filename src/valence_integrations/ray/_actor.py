@@ -20,15 +20,15 @@ __all__ = ["ValenceActor"]
 
 Scores = Literal["struct", "columns"]
 
-#: The answers of the whole cluster in one place.
+#: One cache for the whole cluster.
 SHARED = "shared"
 
 
 class ValenceActor:
-    """A callable class for ``ray.data.Dataset.map_batches`` that adds the emotions which the Valence API hears.
+    """A callable class for ``ray.data.Dataset.map_batches`` that adds emotions recognized by the Valence API.
 
-    It takes batches in the formats of numpy, pandas and pyarrow, and gives tables of Arrow, as only those have types
-    that do not depend on what the rows hold. The rows of a batch are sent side by side.
+    It accepts batches of numpy, pandas and pyarrow, and returns Arrow tables, whose types do not depend on the values
+    in the rows. The rows of a batch are sent in parallel.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ class ValenceActor:
         ``read_binary_files``), structs of bytes and path as `datasets` writes them, or waveforms (``"amplitude"``
         after ``read_audio``).
     prefix : str, default="emotion"
-        Name of the label's column, and start of the other columns' names.
+        Name of the label column, and prefix of the other columns' names.
     on_error : {"null", "raise"}, default="null"
-        What to do about rows that fail: fill their error column, or raise after the other rows of the batch are
-        finished and kept in the cache.
+        What to do with rows that fail: fill their error column, or raise after the other rows of the batch are
+        finished and cached.
     scores : {"struct", "columns"}, default="struct"
         Whether the scores are one column, or one for each emotion: ``emotion_angry``...
     sampling_rate_column : str, default="sample_rate"
@@ -49,36 +49,36 @@ class ValenceActor:
     segments_column, short_segments
         As for `ValenceAnnotator`.
     cache : bool, path or "shared", default=True
-        Where answers are kept: True for each node's own cache directory [``VALENCE_CACHE_DIR`` on that node], a
-        directory of that name on each node, False for nowhere, and ``"shared"`` for the cache directory of the
-        cluster's first node, for all of them.
+        Where answers are cached: True for each node's own cache directory [``VALENCE_CACHE_DIR`` on that node], a
+        path for that directory on each node, False for no cache, and ``"shared"`` for one cache directory on the
+        cluster's first node.
     **settings
         As for `Settings`: `model`, `emotions`, `long_audio`, `concurrency`, `limits`, `base_url`... `concurrency` and
-        `limits` hold for the whole cluster; `max_calls` and `max_audio_seconds` for each worker. What is not given is
-        read from the worker's environment.
+        `limits` apply to the whole cluster; `max_calls` and `max_audio_seconds` to each worker. Settings that are not
+        given are read from the worker's environment.
 
     Raises
     ------
     SettingsError
-        If a setting has a value that cannot be, and for `api_key`: arguments are pickled, and stored by Ray. The key
-        comes from ``VALENCE_API_KEY`` in the workers' environment.
+        If a setting has an invalid value, or if `api_key` is given: Ray pickles and stores arguments. Set
+        ``VALENCE_API_KEY`` in the workers' environment instead.
 
     See Also
     --------
-    annotate_ray_dataset : The same, with what is good for most.
+    annotate_ray_dataset : Annotate a whole dataset with sensible defaults.
 
     Notes
     -----
     The columns and their types are those of `ValenceAnnotator` with ``labels="string"``.
 
     Permits for calls come from one actor for each account, named in the namespace ``"valence"``, on the cluster's
-    first node. It takes no CPU, and outlives the job, as the limits of a day do. Its files are those of any other
-    process on that node, so that those are counted, too, and a restart forgets nothing. Without Ray, the limits
-    and the cache are this machine's.
+    first node. It reserves no CPU and outlives the job, because daily limits do. It shares its files with the other
+    processes on that node, so that their calls are counted too and a restart loses nothing. Without Ray, the limits
+    and the cache are those of this machine.
 
     Examples
     --------
-    Outside of Ray, too:
+    It also works without Ray:
 
     >>> import os
     >>> import pyarrow as pa
@@ -110,7 +110,7 @@ class ValenceActor:
         check_choice("short_segments", short_segments, get_args(ShortSegments))
         if refused := settings.keys() & {"api_key", "engine"}:
             raise SettingsError(
-                "cannot be an argument here: Ray pickles and stores it.",
+                "is not accepted here, because Ray pickles and stores arguments.",
                 setting=min(refused),
                 remedy="Set VALENCE_API_KEY in the environment of the nodes, or "
                 'ray.init(runtime_env={"env_vars": {"VALENCE_API_KEY": ...}}).',
@@ -142,9 +142,9 @@ class ValenceActor:
         Raises
         ------
         SettingsError
-            If there is no such column.
+            If the audio or segments column is missing.
         BatchError
-            If rows failed, under ``on_error="raise"``.
+            If rows failed and ``on_error="raise"``.
         JobError
             If nothing can be annotated: no key, a refused key, a spent budget.
         MissingDependencyError
@@ -179,4 +179,4 @@ class ValenceActor:
         from valence_integrations._arrow.columns import Columns
 
         columns = Columns(self.prefix, self.settings.columns, scores=self.scores)
-        return columns.beside(self.audio_column, self.segments_column)
+        return columns.check_collisions(self.audio_column, self.segments_column)

@@ -1,4 +1,4 @@
-"""Batches of Ray Data, in each of its formats: the audio of each row, and the table with the new columns."""
+"""Read batches of Ray Data in each of its formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from valence_integrations._arrow import tables
 
 __all__ = ["check_column", "read_items", "read_segments", "table_of"]
 
-#: Raises unless a column is there; see `tables.check_column`.
+#: Raises SettingsError if a column is missing; see `tables.check_column`.
 check_column = partial(
     tables.check_column,
     remedy='{holds}_column="..." ("bytes" after ray.data.read_binary_files, "amplitude" after read_audio).',
@@ -22,7 +22,7 @@ check_column = partial(
 
 
 def table_of(batch: Any) -> pa.Table:
-    """Make the table that Ray itself makes of a batch.
+    """Convert a batch to a table, as Ray itself does.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def read_items(table: pa.Table, audio_column: str, rate_column: str) -> list[Any
     table : pyarrow.Table
         The batch.
     audio_column : str
-        Which column holds the audio.
+        Name of the audio column.
     rate_column : str
-        Which holds the sampling rates of waveforms, if it is there.
+        Name of the optional column with the sampling rates of waveforms.
 
     Raises
     ------
     SettingsError
-        If there is no such audio column.
+        If the audio column is missing.
     """
     check_column(audio_column, table.column_names)
     column = table[audio_column]
@@ -76,7 +76,7 @@ def read_segments(table: pa.Table, segments_column: str) -> list[Any]:
     Raises
     ------
     SettingsError
-        If there is no such column.
+        If the segments column is missing.
     """
     check_column(segments_column, table.column_names, "segments")
     segments: list[Any] = table[segments_column].to_pylist()

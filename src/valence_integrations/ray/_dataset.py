@@ -14,15 +14,15 @@ __all__ = ["annotate_ray_dataset"]
 
 T = TypeVar("T")
 
-#: Rows of a batch. Within a batch, calls are made side by side, and its end is waited for.
+#: Rows of a batch. The calls of a batch are made in parallel; the next batch waits for its end.
 _BATCH_SIZE = 64
 
 
-#: CPUs that a worker is taken to use: it waits for the network most of the time.
+#: CPUs reserved for a worker, which mostly waits for the network.
 _NUM_CPUS = 0.5
 
 
-#: Workers at the most, unless told otherwise.
+#: Default maximum number of workers.
 _MAX_WORKERS = 8
 
 
@@ -37,40 +37,40 @@ def annotate_ray_dataset(
     ray_remote_args: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> T:
-    """Add the emotions which the Valence API hears in an audio column.
+    """Add emotions recognized by the Valence API to a dataset with an audio column.
 
-    Like all of Ray Data it is lazy: calls are made when the rows are asked for. Audio goes from the node that has it
-    to the service, and not through the driver.
+    Like all of Ray Data it is lazy: calls are made when rows are consumed. Audio is sent to the service by the node
+    that holds it, not by the driver.
 
     Parameters
     ----------
     ds : ray.data.Dataset
         With audio as paths that every node can read, bytes of files, structs of `datasets`, or waveforms.
     audio_column, prefix
-        As for `ValenceActor`, whose notes tell the columns.
+        As for `ValenceActor`, whose notes list the columns.
     batch_size : int, default=64
         Rows that are annotated together.
     workers : int or (int, int), default=(1, 8)
-        Processes; two numbers for as many as there is work for, between them.
+        Number of worker processes, or the (minimum, maximum) for autoscaling.
     num_cpus : float, default=0.5
-        CPUs that Ray sets aside for each. Compressed audio of many hours needs more than WAV files.
+        CPUs that Ray reserves for each worker. Many hours of compressed audio need more than WAV files.
     ray_remote_args : dict, optional
         Other options of the workers, as for ``map_batches``: `runtime_env`, `label_selector`, `memory`...
     **settings
-        As for `ValenceActor`. A setting that is not given is read from the environment here, in the driver: only the
-        key and the cache directory are those of each node.
+        As for `ValenceActor`. A setting that is not given is read from the driver's environment; only the key and
+        the cache directory are read on each node.
 
     Returns
     -------
     ray.data.Dataset
-        With the new columns.
+        The dataset with the new columns.
 
     Raises
     ------
     TypeError
-        If `ds` is no dataset of Ray.
+        If `ds` is not a Ray dataset.
     SettingsError
-        If there is no such column, or a setting has a value that cannot be.
+        If a column is missing, or a setting has an invalid value.
     MissingDependencyError
         If Ray is not installed.
 
@@ -92,7 +92,7 @@ def annotate_ray_dataset(
         raise TypeError(f"annotate_ray_dataset takes a ray.data.Dataset, not {type(ds)}.")
     actor = ValenceActor(audio_column, prefix, **settings)
     _ = actor._columns()
-    fewest, most = (workers, workers) if isinstance(workers, int) else workers
+    min_size, max_size = (workers, workers) if isinstance(workers, int) else workers
     known = ds.columns(fetch_if_missing=False)
     if known is not None:
         check_column(audio_column, known)
@@ -104,7 +104,7 @@ def annotate_ray_dataset(
         fn_constructor_kwargs={"audio_column": audio_column, "prefix": prefix, **resolved, **settings},
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ActorPoolStrategy(min_size=fewest, max_size=most),
+        compute=ActorPoolStrategy(min_size=min_size, max_size=max_size),
         num_cpus=num_cpus,
         **(ray_remote_args or {}),
     )

@@ -1,4 +1,4 @@
-"""The one actor of a Ray cluster that gives out an account's permits, and the way to it."""
+"""The Ray actor that issues an account's permits for the whole cluster, and its client."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from valence_integrations.settings import Settings
 
 __all__ = ["NAMESPACE", "cluster_client", "limiter"]
 
-#: Where the actor's name counts: a job's own namespace would give each job a limiter of its own.
+#: Fixed, because in the namespace of a job each job would have a limiter of its own.
 NAMESPACE = "valence"
 
-#: A little of what the cluster's first node has one of, so that a limiter that is started again finds its files.
+#: A fraction of the resource that only the head node has, so that a restarted limiter finds its files.
 _FIRST_NODE = {"node:__internal_head__": 0.001}
 
-#: A limiter that dies each time that it is made is not made again.
+#: Calls to a limiter that keeps dying, before giving up.
 _ATTEMPTS = 5
 
 _log = logging.getLogger("valence_integrations")
 
 
 def limiter(settings: Settings) -> Any:
-    """Return the limiter of an account, which is made if there is none."""
+    """Return the limiter of an account; create it if it does not exist."""
     account = account_of(settings)
-    # Where it finds its files is the first one's to say; those who say something else have one of their own, and
-    # at the same files the two keep the same limits.
+    # The limiter's cache setting is fixed by the first caller. Callers with another setting get another limiter; two
+    # limiters with the same files still share the limits.
     kind = hashlib.blake2b(f"{__version__}\n{settings.cache}".encode(), digest_size=4).hexdigest()
     actor = ray.remote(ClusterServer).options(
         name=f"{account}-{kind}",
         namespace=NAMESPACE,
         get_if_exists=True,
-        # It outlives the worker that made it, and the job, whose limits are those of the next one, too.
+        # It outlives the worker that created it and the job, because the next job has the same limits.
         lifetime="detached",
         num_cpus=0,
         resources=_FIRST_NODE,
         max_restarts=-1,
         max_task_retries=-1,
-        # It needs no key, and would else inherit that of the worker that makes it.
+        # It needs no key; without this it would inherit that of the worker that creates it.
         runtime_env={"env_vars": {"VALENCE_API_KEY": ""}},
     )
     return actor.remote(settings, account)
 
 
 def cluster_client(settings: Settings, *, shares_answers: bool) -> ClusterClient:
-    """Make the way to the limiter; if it was killed for good, there will be another."""
+    """Return a client of the limiter, which creates a new limiter if it was killed."""
     actor = limiter(settings)
 
     def call(method: str, *args: Any) -> Any:
@@ -66,7 +66,7 @@ def cluster_client(settings: Settings, *, shares_answers: bool) -> ClusterClient
                 return ray.get(call(method, *args))
             except ActorDiedError as error:
                 died = error
-                _log.warning("the limiter of the cluster is gone: it is made anew")
+                _log.warning("the cluster's limiter died; starting a new one")
                 actor = limiter(settings)
         assert died is not None
         raise died
