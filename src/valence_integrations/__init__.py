@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from valence_integrations.transformers import ValenceEmotionPipeline, register_pipeline
     from valence_integrations.transformers import ValenceModel as ValenceModel
 
-# Not ValenceModel, which exists only where torch is installed: a star import would fail without it.
+# Without ValenceModel, which needs torch: a star import would fail where torch is not installed.
 __all__ = [
     "EmotionPrediction",
     "EmotionSegment",
@@ -33,7 +33,7 @@ __all__ = [
     "valence_annotate",
 ]
 
-_HOME = {
+_MODULES = {
     "EmotionPrediction": "results",
     "EmotionSegment": "results",
     "Engine": "engine",
@@ -50,9 +50,9 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

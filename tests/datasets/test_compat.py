@@ -1,4 +1,4 @@
-"""What of the inside of `datasets` is relied upon: its pickler for fingerprints, and who calls a mapped function."""
+"""Internals of `datasets` that are relied upon: its fingerprint pickler, and the caller of a mapped function."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WRAPPED = [itself, partial_of, lambda_of, closing_over, method_of]
 
 
 @pytest.mark.parametrize("wrapped", WRAPPED)
-def test_the_fingerprint_of_what_holds_an_annotator(wrapped: Callable[[ValenceAnnotator], Function]) -> None:
+def test_fingerprint_of_objects_that_contain_an_annotator(wrapped: Callable[[ValenceAnnotator], Function]) -> None:
     def hashed(**settings: Any) -> str:
         return str(Hasher.hash(wrapped(ValenceAnnotator(**settings))))
 
@@ -78,7 +78,7 @@ print(json.dumps([[Hasher.hash(one), Hasher.hash(functools.partial(one)), Hasher
 """
 
 
-def test_the_fingerprint_is_the_same_in_processes_that_import_in_any_order() -> None:
+def test_fingerprint_does_not_depend_on_import_order() -> None:
     def run(seed: str, *imports: str) -> list[list[str]]:
         environment = {**os.environ, "PYTHONHASHSEED": seed, "VALENCE_API_KEY": f"key-{seed}"}
         done = subprocess.run(
@@ -94,7 +94,7 @@ def test_the_fingerprint_is_the_same_in_processes_that_import_in_any_order() -> 
     assert not set(ready_made) & set(other_model)
 
 
-def test_only_the_pickler_of_fingerprints_sees_the_reduced_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_fingerprint_pickler_gets_reduced_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every other pickler, those of dill and of `datasets`' worker processes included, gets what a worker needs."""
     annotate = ValenceAnnotator("speech", "mood", concurrency=3, min_confidence=0.3)
     Hasher.hash(annotate)
@@ -117,14 +117,14 @@ def python_pickle(annotate: ValenceAnnotator) -> bytes:
     return file.getvalue()
 
 
-def test_pickles_and_fingerprints_name_no_private_module() -> None:
+def test_pickles_and_fingerprints_contain_no_private_module() -> None:
     for annotate in (valence_annotate, ValenceAnnotator("speech", engine=Engine(Settings(model="7emotions")))):
         for data in (pickle.dumps(annotate), _dill.dumps(annotate)):
             assert b"valence_integrations.datasets" in data
             assert b"._" not in data
 
 
-def test_without_datasets_an_annotator_can_be_pickled() -> None:
+def test_annotator_pickles_without_datasets() -> None:
     code = (
         "import sys; sys.modules.update(datasets=None, pyarrow=None, dill=None)\n"
         "import pickle; from valence_integrations import valence_annotate\n"
@@ -139,7 +139,7 @@ def test_without_datasets_an_annotator_can_be_pickled() -> None:
 def test_map(
     wrapped: Callable[[ValenceAnnotator], Function], workers: int | None, datasets_service: Sandbox, tmp_path: Any
 ) -> None:
-    """The result of a map is found again, whatever the key, the concurrency and the cache."""
+    """Assert that the result of a map is reused, whatever the key, the concurrency and the cache."""
     Dataset.from_dict({"audio": clips(4)}).to_parquet(tmp_path / "clips.parquet")
     dataset = datasets.load_dataset("parquet", data_files=str(tmp_path / "clips.parquet"), split="train")
     options = {"batched": True, "num_proc": workers, "with_indices": wrapped is not itself}
@@ -162,7 +162,7 @@ def test_a_stream(wrapped: Callable[[ValenceAnnotator], Function], datasets_serv
     assert [row["emotion"] for row in done] == [found.emotion for found in Engine().predict_many(clips(4))]
 
 
-def test_only_the_code_behind_dataset_map_is_taken_for_it() -> None:
+def test_only_dataset_map_is_detected_as_caller() -> None:
     def asks() -> bool:
         return _compat.is_called_by_dataset_map()
 

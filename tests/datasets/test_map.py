@@ -89,12 +89,12 @@ def environment(service: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("VALENCE_API_KEY", service.api_key)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-    monkeypatch.setattr(adapter, "_single_calls", itertools.count(1))
+    monkeypatch.setattr(adapter, "_sequential_calls", itertools.count(1))
     datasets.disable_progress_bars()
 
 
 def columns_of_audio() -> dict[str, list[Any]]:
-    """The same items in every form that a column may have; the first two are none."""
+    """The same items in every form of a column; the first two are missing."""
     files = [Path(path).read_bytes() if path in SPEECH else path and b"none" for path in PATHS]
     waves = [soundfile.read(path)[0] if path in SPEECH else path and np.zeros(0) for path in PATHS]
     return {
@@ -122,7 +122,7 @@ def voices(number: int, seconds: float = 5.0) -> list[bytes]:
 
 
 def assert_rows(rows: list[dict[str, Any]], items: list[Any], prefix: str = "emotion") -> None:
-    """The rows hold what the engine says about the items."""
+    """Assert that the rows equal the engine's predictions."""
     predictions = Engine().predict_many(items, on_error="null")
     assert len(rows) == len(predictions)
     for row, expected in zip(rows, predictions, strict=True):
@@ -140,11 +140,11 @@ def assert_rows(rows: list[dict[str, Any]], items: list[Any], prefix: str = "emo
 
 
 def _reason(error: object) -> str | None:
-    """What an error says behind the item's name, which for a waveform has the type that a format made of it."""
+    """Error text after the item's name, which for a waveform depends on the format."""
     return str(error).rpartition(": ")[2] if error is not None else None
 
 
-# What map may do
+# Modes of map
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -189,21 +189,21 @@ def test_map_in_every_format(shown: str | None, bare: bool, batched: bool, strea
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("batched", [False, True])
-def test_numpy_format_damages_bytes_and_that_is_said(batched: bool, streamed: bool) -> None:
+def test_bytes_damaged_by_numpy_format_raise(batched: bool, streamed: bool) -> None:
     dataset = Dataset.from_dict({"audio": voices(2)})
     source = (dataset.to_iterable_dataset() if streamed else dataset).with_format("numpy")
-    with pytest.raises(errors.SettingsError, match=r"zeros off the end of the bytes in column 'audio'.*with_format"):
+    with pytest.raises(errors.SettingsError, match=r"numpy stripped the NUL bytes .* in column 'audio'.*with_format"):
         list(source.map(valence_annotate, batched=batched))
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_rank_and_index_are_let_be(batched: bool) -> None:
+def test_rank_and_index_are_ignored(batched: bool) -> None:
     done = made({"audio": SPEECH}).map(valence_annotate, batched=batched, with_indices=True, with_rank=True)
     assert_rows(done.to_list(), SPEECH)
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_all_columns_can_be_removed_even_those_of_an_earlier_annotation(batched: bool) -> None:
+def test_all_columns_can_be_removed_even_from_earlier_annotation(batched: bool) -> None:
     dataset = made({"audio": SPEECH})
     dataset = dataset.add_column("emotion", [1, 2, 3]).add_column("mood", ["x"] * 3)
     done = dataset.map(valence_annotate, batched=batched, remove_columns=dataset.column_names)
@@ -212,7 +212,7 @@ def test_all_columns_can_be_removed_even_those_of_an_earlier_annotation(batched:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_columns_of_the_same_name_are_replaced(batched: bool) -> None:
+def test_columns_with_same_name_are_replaced(batched: bool) -> None:
     dataset = made({"audio": SPEECH}).add_column("emotion", [1, 2, 3]).add_column("emotion_error", [0.5] * 3)
     done = dataset.map(valence_annotate, batched=batched)
     assert {name: done.features[name] for name in NAMES} == TYPES
@@ -221,7 +221,7 @@ def test_columns_of_the_same_name_are_replaced(batched: bool) -> None:
 
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("shown", FORMATS)
-def test_types_do_not_need_a_row_that_succeeds(shown: str | None, batched: bool) -> None:
+def test_types_are_correct_if_all_rows_fail(shown: str | None, batched: bool) -> None:
     dataset = made({"audio": ["/nowhere/1.wav", "/nowhere/2.wav"]}).with_format(shown)
     done = dataset.map(valence_annotate, batched=batched)
     assert {name: done.features[name] for name in NAMES} == TYPES
@@ -234,7 +234,7 @@ def test_types_do_not_need_a_row_that_succeeds(shown: str | None, batched: bool)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_codes_in_whole_datasets_and_streams(streamed: bool) -> None:
+def test_error_codes_in_datasets_and_streams(streamed: bool) -> None:
     files = [(b"", None), (None, "/nowhere/x.wav"), (b"none", None)]
     dataset = Dataset.from_dict({"audio": [*({"bytes": data, "path": path} for data, path in files), None]})
     done = annotate_dataset(dataset.to_iterable_dataset() if streamed else dataset, prefix="mood", progress=False)
@@ -243,7 +243,7 @@ def test_codes_in_whole_datasets_and_streams(streamed: bool) -> None:
     assert list(done.features)[-2:] == ["mood_error", "mood_error_code"]
 
 
-def test_prefix_and_settings_of_its_own() -> None:
+def test_prefix_and_own_settings() -> None:
     annotate = ValenceAnnotator("speech", "mood", model="7emotions", cache=False)
     done = Dataset.from_dict({"speech": SPEECH}).map(annotate, batched=True)
     assert done.column_names == ["speech", *(name.replace("emotion", "mood") for name in NAMES)]
@@ -259,11 +259,11 @@ def test_settings_in_fn_kwargs() -> None:
         ValenceAnnotator("speech", "mood", model="7emotions"), batched=True
     )
     assert done.to_list() == again.to_list()
-    with pytest.raises(errors.SettingsError, match="api_key cannot be in fn_kwargs"):
+    with pytest.raises(errors.SettingsError, match="api_key is not accepted in fn_kwargs"):
         valence_annotate({"audio": SPEECH[0]}, api_key="secret")
 
 
-def test_batches_are_sent_side_by_side() -> None:
+def test_batches_are_sent_in_parallel() -> None:
     with Sandbox(latency=0.2) as sandbox:
         annotate = ValenceAnnotator(base_url=sandbox.url, api_key=sandbox.api_key, concurrency=8, cache=False)
         made({"audio": voices(16)}).map(annotate, batched=True)
@@ -282,7 +282,7 @@ MADE_BY = {
 
 
 @pytest.mark.parametrize("made_by", MADE_BY)
-def test_datasets_made_of_others(made_by: str) -> None:
+def test_derived_datasets(made_by: str) -> None:
     files = voices(4)
     audio = [{"bytes": file, "path": None} for file in files]
     dataset = MADE_BY[made_by](made({"audio": audio}, decode=True))
@@ -297,8 +297,8 @@ def test_datasets_made_of_others(made_by: str) -> None:
         assert_rows(done.select_columns(NAMES).to_list(), [files[row] for row in order])
 
 
-def test_in_a_running_event_loop() -> None:
-    """As every cell of a notebook."""
+def test_works_in_running_event_loop() -> None:
+    """Every notebook cell runs like this."""
     files = voices(3)
 
     async def cell() -> list[Any]:
@@ -310,7 +310,7 @@ def test_in_a_running_event_loop() -> None:
         assert_rows(rows, files)
 
 
-def test_only_the_audio_of_calls_under_way_is_in_memory(
+def test_only_audio_of_pending_calls_is_in_memory(
     service: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     alive: set[int] = set()
@@ -358,7 +358,7 @@ def test_audio_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_rows(streamed, SPEECH)
 
 
-def test_files_that_a_decoder_has_open_are_taken_as_they_are() -> None:
+def test_files_of_decoders_are_sent_unchanged() -> None:
     class AudioDecoder:
         def __init__(self, path: str) -> None:
             self._hf_encoded = {"bytes": None, "path": path}
@@ -375,7 +375,7 @@ def test_files_that_a_decoder_has_open_are_taken_as_they_are() -> None:
     assert_rows(Dataset.from_dict({"audio": SPEECH}).map(looks_first).to_list(), SPEECH)
 
 
-def test_called_by_a_function_of_ones_own_it_gives_plain_values() -> None:
+def test_call_from_user_function_returns_plain_values() -> None:
     dataset = Dataset.from_dict({"audio": SPEECH})
     labels = [prediction.emotion for prediction in Engine().predict_many(SPEECH)]
     assert dataset.map(lambda row: {"label": valence_annotate(row)["emotion"]})["label"][:] == labels
@@ -404,7 +404,7 @@ def test_called_by_a_function_of_ones_own_it_gives_plain_values() -> None:
         ({"bytes": None, "path": SPEECH[0]}, None),
     ],
 )
-def test_a_row_is_told_from_a_batch(rows: Any, items: list[Any] | None) -> None:
+def test_row_is_distinguished_from_batch(rows: Any, items: list[Any] | None) -> None:
     found = valence_annotate(rows)
     if items is None:
         item = rows["audio"] if isinstance(rows, dict) and "audio" in rows else rows
@@ -414,7 +414,7 @@ def test_a_row_is_told_from_a_batch(rows: Any, items: list[Any] | None) -> None:
         assert_rows([dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)], items)
 
 
-def test_numbers_come_as_numbers_and_emotions_without_a_score_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_numbers_and_missing_emotions_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     segments = [EmotionSegment(0.0, 5.1, "happy", 0.6, {"happy": 0.6}), EmotionSegment(5.1, 3600.00002, None, 0.2)]
     prediction = EmotionPrediction("happy", 0.6, {"happy": 0.6, "odd": 0.1}, tuple(segments), source="chunk")
     monkeypatch.setattr(Engine, "predict_many", lambda *_: [prediction])
@@ -424,12 +424,12 @@ def test_numbers_come_as_numbers_and_emotions_without_a_score_as_zero(monkeypatc
     assert row["emotion_timeline"][1]["emotion"] is None
 
 
-# What goes wrong
+# Errors
 
 
 @pytest.mark.parametrize("shown", FORMATS)
 @pytest.mark.parametrize("batched", [False, True])
-def test_a_missing_column_is_named(shown: str | None, batched: bool) -> None:
+def test_missing_column_is_named(shown: str | None, batched: bool) -> None:
     dataset = Dataset.from_dict({"speech": SPEECH, "text": ["a"] * 3}).with_format(shown)
     with pytest.raises(errors.SettingsError, match=r"no column 'audio'; the columns are 'speech', 'text'.*audio_colu"):
         dataset.map(valence_annotate, batched=batched)
@@ -450,7 +450,7 @@ def test_on_error_raise_names_the_row() -> None:
         annotate_dataset(dataset, on_error="raise")
 
 
-def test_what_no_row_can_get_past_stops_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_error_stops_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VALENCE_API_KEY")
     for batched in (False, True):
         with pytest.raises(errors.MissingKeyError):
@@ -468,19 +468,19 @@ def test_what_no_row_can_get_past_stops_the_map(monkeypatch: pytest.MonkeyPatch)
         ({"engine": Engine(Settings()), "model": "7emotions", "cache": False}, "Set model, cache there"),
     ],
 )
-def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_raise_immediately(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.SettingsError, match=message):
         ValenceAnnotator(**settings)
 
 
-def test_the_audio_column_is_not_overwritten(service: Sandbox) -> None:
+def test_audio_column_is_not_overwritten(service: Sandbox) -> None:
     before = service.calls
     with pytest.raises(errors.SettingsError, match="would replace the audio column"):
         made({"emotion": SPEECH}).map(ValenceAnnotator("emotion"))
     assert service.calls == before
 
 
-def test_one_hint_after_many_live_calls_one_by_one() -> None:
+def test_one_hint_after_many_sequential_calls() -> None:
     dataset = made({"audio": voices(32, seconds=5.2)})
     with pytest.warns(UserWarning, match="batched=True") as said:
         dataset.map(valence_annotate)
@@ -488,14 +488,14 @@ def test_one_hint_after_many_live_calls_one_by_one() -> None:
     assert dataset.map(valence_annotate, writer_batch_size=7)["emotion_error"][:] == [None] * 32
 
 
-def test_no_hint_for_answers_that_were_there() -> None:
+def test_no_hint_for_cached_answers() -> None:
     dataset = made({"audio": voices(2) * 40})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dataset.map(valence_annotate)
 
 
-def test_without_datasets_the_pip_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_datasets_error_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for name in [
         name
@@ -509,7 +509,7 @@ def test_without_datasets_the_pip_command_is_named(monkeypatch: pytest.MonkeyPat
         annotate_dataset([])
 
 
-def test_the_import_needs_nothing() -> None:
+def test_import_needs_no_optional_dependency() -> None:
     code = "import sys, valence_integrations.datasets; print({'datasets', 'pyarrow', 'pandas'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -539,7 +539,7 @@ NO_CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def test_fingerprint_of_what_changes_the_answer() -> None:
+def test_fingerprint_changes_with_settings_that_change_the_answer() -> None:
     hashes = [Hasher.hash(ValenceAnnotator(**change)) for change in [{}, *CHANGES]]
     assert len(set(hashes)) == len(hashes)
     engine = Engine(Settings(payload="json"))
@@ -547,19 +547,19 @@ def test_fingerprint_of_what_changes_the_answer() -> None:
 
 
 @pytest.mark.parametrize("change", NO_CHANGES, ids=str)
-def test_fingerprint_of_what_does_not(change: dict[str, Any], service: Sandbox) -> None:
+def test_fingerprint_ignores_settings_that_do_not_change_the_answer(change: dict[str, Any], service: Sandbox) -> None:
     if "engine" in change:
         change = {"engine": Engine(Settings(base_url=service.url, max_calls=7, max_attempts=2, limits=None))}
     assert Hasher.hash(ValenceAnnotator(**change)) == Hasher.hash(valence_annotate)
 
 
-def test_fingerprint_depends_on_the_meaning_of_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_depends_on_column_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Hasher.hash(valence_annotate)
     monkeypatch.setattr(adapter, "_SCHEMA", 1_000)
     assert Hasher.hash(valence_annotate) != before
 
 
-def test_fingerprint_of_the_ready_made_annotator_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_of_valence_annotate_depends_on_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Hasher.hash(valence_annotate)
     inside = Hasher.hash(lambda row: valence_annotate(row))
     monkeypatch.setenv("VALENCE_API_KEY", "another-key")
@@ -581,7 +581,7 @@ print(json.dumps([done._fingerprint, done["emotion"][:]]))
 """
 
 
-def test_the_map_of_another_process_is_found_again(service: Sandbox, tmp_path: Path) -> None:
+def test_map_result_of_another_process_is_reused(service: Sandbox, tmp_path: Path) -> None:
     files = voices(3)
     made({"audio": files}).to_parquet(tmp_path / "clips.parquet")
 
@@ -604,7 +604,7 @@ def test_the_map_of_another_process_is_found_again(service: Sandbox, tmp_path: P
     assert first[1] == [prediction.emotion for prediction in Engine().predict_many(files)]
 
 
-def test_what_a_sandbox_answered_is_not_taken_for_an_answer_of_the_service(tmp_path: Path) -> None:
+def test_sandbox_results_are_not_reused_for_the_service(tmp_path: Path) -> None:
     made({"audio": voices(2)}).to_parquet(tmp_path / "clips.parquet")
     dataset = load_dataset("parquet", data_files=str(tmp_path / "clips.parquet"), split="train")
     fingerprints = set()
@@ -613,7 +613,7 @@ def test_what_a_sandbox_answered_is_not_taken_for_an_answer_of_the_service(tmp_p
             annotate = ValenceAnnotator(base_url=sandbox.url, api_key=sandbox.api_key)
             fingerprints.add(dataset.map(annotate, batched=True)._fingerprint)
             assert sandbox.calls == 2
-    # The service is out of reach here: whatever it would say, it is asked, by `datasets` and by our own cache.
+    # The service is unreachable here: an error shows that neither cache had the sandbox's answer.
     real = Settings(base_url="https://127.0.0.1:9", api_key="key", limits=None, max_attempts=1)
     done = dataset.map(ValenceAnnotator(engine=Engine(real)), batched=True)
     assert done._fingerprint not in fingerprints
@@ -621,7 +621,7 @@ def test_what_a_sandbox_answered_is_not_taken_for_an_answer_of_the_service(tmp_p
     assert all("cannot be reached" in said for said in done["emotion_error"])
 
 
-def test_pickles_carry_the_settings_and_not_the_key(tmp_path: Path) -> None:
+def test_pickles_contain_settings_but_no_key(tmp_path: Path) -> None:
     annotate = ValenceAnnotator(
         "speech", "mood", api_key="very-secret", concurrency=3, cache=tmp_path, min_confidence=0.3
     )
@@ -635,7 +635,7 @@ def test_pickles_carry_the_settings_and_not_the_key(tmp_path: Path) -> None:
     assert "very-secret" not in repr(annotate) + repr(again)
 
 
-def test_a_pickled_ready_made_annotator_keeps_the_settings_of_its_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_valence_annotate_keeps_settings_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALENCE_MODEL", "7emotions")
     pickled = pickle.dumps(valence_annotate)
     monkeypatch.delenv("VALENCE_MODEL")
@@ -677,7 +677,7 @@ def test_dataset_keeps_its_format(shown: str) -> None:
     assert_rows(done.with_format(None).to_list(), SPEECH)
 
 
-def test_bytes_under_numpy_format() -> None:
+def test_bytes_with_numpy_format() -> None:
     files = voices(2)
     done = annotate_dataset(Dataset.from_dict({"audio": files}).with_format("numpy"))
     assert_rows(done.with_format(None).to_list(), files)
@@ -692,7 +692,7 @@ def test_dataset_dict(audio: Dataset) -> None:
 
 
 def streams(tmp_path: Path) -> dict[str, Callable[[], IterableDataset]]:
-    """Every source of a stream gives its rows in a way of its own."""
+    """Streams from every kind of source, whose rows differ in form."""
 
     def rows() -> Iterator[dict[str, Any]]:
         yield from ({"audio": path, "row": row} for row, path in enumerate(SPEECH))
@@ -732,7 +732,7 @@ def test_stream(source: str, tmp_path: Path) -> None:
     assert stream.features == features
 
 
-def test_stream_is_read_and_paid_bit_by_bit(service: Sandbox) -> None:
+def test_stream_is_read_and_billed_incrementally(service: Sandbox) -> None:
     files = voices(60)
     read = []
 
@@ -750,14 +750,14 @@ def test_stream_is_read_and_paid_bit_by_bit(service: Sandbox) -> None:
     assert len(read) <= 17
 
 
-def test_stream_of_ten_is_no_more_than_a_small_window(service: Sandbox) -> None:
+def test_stream_reads_only_a_small_window_ahead(service: Sandbox) -> None:
     before = service.calls
     stream = annotate_dataset(made({"audio": voices(60, seconds=5.5)}).to_iterable_dataset())
     assert len(list(stream.take(10))) == 10
     assert service.calls - before <= 20
 
 
-def test_shards_are_opened_when_they_are_read(tmp_path: Path) -> None:
+def test_shards_are_opened_lazily(tmp_path: Path) -> None:
     first, later = tmp_path / "first.tar", tmp_path / "later.tar"
     with tarfile.open(first, "w") as tar:
         tar.add(SPEECH[0], "one.wav")
@@ -772,7 +772,7 @@ def test_shards_are_opened_when_they_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parted", ["shuffle", "skip", "concatenate_datasets", "interleave_datasets", "resumed"])
-def test_streams_made_of_others(parted: str) -> None:
+def test_derived_streams(parted: str) -> None:
     files = voices(6)
     stream = made({"audio": [{"bytes": file, "path": None} for file in files]}, decode=True).to_iterable_dataset(3)
     if parted == "shuffle":
@@ -806,7 +806,7 @@ def test_stream_dict_and_formats() -> None:
         assert [str(label) for label in labels] == [found.emotion for found in Engine().predict_many(SPEECH)]
 
 
-def test_only_datasets_can_be_annotated() -> None:
+def test_other_types_than_datasets_raise() -> None:
     with pytest.raises(TypeError, match="takes a Dataset, an IterableDataset or a dict of them"):
         annotate_dataset(SPEECH)
 

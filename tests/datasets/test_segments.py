@@ -77,7 +77,7 @@ def test_annotate_dataset(kind: Any) -> None:
     assert done.features["turns"] == made().features["turns"]
 
 
-def test_how_short_segments_are_sent_is_a_choice(service: Sandbox) -> None:
+def test_short_segments_option(service: Sandbox) -> None:
     widened, padded = (
         made().map(ValenceAnnotator(segments_column="turns", short_segments=way), batched=True)  # type: ignore[arg-type]
         for way in ("widen", "pad")
@@ -108,7 +108,7 @@ def test_forms_of_the_column(whisper: bool, lists: bool) -> None:
     assert_rows(list(annotate_dataset(dataset.to_iterable_dataset(), **ANNOTATE)))
 
 
-def test_a_stream_is_paid_row_by_row(service: Sandbox) -> None:
+def test_stream_with_segments_bills_row_by_row(service: Sandbox) -> None:
     audio = [CALLS[0]] * 30
     turns = [[{"start": row / 4, "end": row / 4 + 6}] for row in range(30)]
     stream = Dataset.from_dict({"audio": audio, "turns": turns}).to_iterable_dataset()
@@ -121,7 +121,7 @@ def test_a_stream_is_paid_row_by_row(service: Sandbox) -> None:
 BAD = [*TURNS[:1], [TURNS[1][0], {"start": 15.0, "end": 25.0, "speaker": "B"}], *TURNS[2:]]
 
 
-def test_a_bad_segment_is_named_with_its_row() -> None:
+def test_invalid_segment_error_names_row() -> None:
     done = made(BAD).map(valence_annotate, batched=True, fn_kwargs=ANNOTATE)
     assert [row["emotion_error"] is None for row in done] == [True, False, True, True, True]
     said = f"audio of {len(CALLS[1])} bytes, segment 1: 15 to 25 s lies outside of the audio, which has 20.00 s"
@@ -135,7 +135,7 @@ def test_a_bad_segment_is_named_with_its_row() -> None:
         made(BAD).map(ValenceAnnotator(on_error="raise", **ANNOTATE))
 
 
-def test_a_column_that_is_not_there_is_named() -> None:
+def test_missing_segments_column_is_named() -> None:
     for use in (
         lambda: made().map(valence_annotate, fn_kwargs={"segments_column": "chunks"}),
         lambda: made().with_format("arrow").map(valence_annotate, fn_kwargs={"segments_column": "chunks"}),

@@ -33,7 +33,7 @@ def made(rows: list[Any] = ROWS) -> Dataset:
 
 
 def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """Lines of stderr, with every time as it was in the first tenth of a second."""
+    """Lines of stderr, with every duration replaced by 0.0 s."""
     printed = capfd.readouterr()
     assert printed.out == ""
     return [re.sub(r"in \d+\.\d s", "in 0.0 s", line) for line in printed.err.splitlines()]
@@ -51,7 +51,7 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
     assert missing.startswith("  1 audio_not_found, such as row 9 of train: /nowhere/a.wav: the file cannot be")
 
 
-def test_each_reason_has_a_line_the_most_frequent_first(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_summary_lists_reasons_by_frequency(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [b"none", *clips(1, 2.0), b"none again", None]
     annotate_dataset(made(rows), short_audio="error", batch_size=2)
     _, _, summary, *reasons = said(capfd)
@@ -62,12 +62,12 @@ def test_each_reason_has_a_line_the_most_frequent_first(service: Sandbox, capfd:
     ]
 
 
-def test_weak_emotions_have_a_word_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
+def test_summary_counts_low_confidence_separately(capfd: pytest.CaptureFixture[str]) -> None:
     annotate_dataset(made(FILES), min_confidence=1.0)
     assert "0 labelled, 6 under min_confidence, 0 failed; 0 from the cache" in said(capfd)[-1]
 
 
-def test_what_datasets_has_kept_is_not_annotated_again(
+def test_rows_cached_by_datasets_are_not_annotated_again(
     service: Sandbox, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     made(FILES[:4]).save_to_disk(tmp_path / "clips")
@@ -84,7 +84,7 @@ def test_what_datasets_has_kept_is_not_annotated_again(
     assert len(service.requests) == calls
 
 
-def test_the_bars_of_datasets_are_left_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
+def test_datasets_progress_bars_are_restored(capfd: pytest.CaptureFixture[str]) -> None:
     annotate_dataset(made(FILES))
     assert not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
@@ -94,7 +94,7 @@ def test_the_bars_of_datasets_are_left_as_they_were(capfd: pytest.CaptureFixture
     assert said(capfd) == ["emotions: 6 rows in 0.0 s: 6 labelled, 0 failed; 6 from the cache"]
 
 
-def test_without_progress_it_is_in_the_log_alone(
+def test_without_progress_summary_is_only_logged(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "valence_integrations"):
@@ -104,19 +104,19 @@ def test_without_progress_it_is_in_the_log_alone(
     assert "7 labelled, 1 missing or skipped, 3 failed; 1 from the cache" in caplog.messages[-1]
 
 
-def test_a_stream_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_stream_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert len(list(annotate_dataset(made().to_iterable_dataset()))) == 11
     assert said(capfd) == []
 
 
-def test_a_job_that_stops_closes_the_bar(capfd: pytest.CaptureFixture[str]) -> None:
+def test_aborted_job_closes_bar(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(errors.AuthenticationError):
         annotate_dataset(made(), api_key="wrong")
     assert not datasets.are_progress_bars_disabled()
     assert all(line.startswith("emotions: ") and "/11 [" in line for line in said(capfd))
 
 
-def test_rows_that_fail_are_raised_by_their_number() -> None:
+def test_batch_error_names_failed_rows_by_index() -> None:
     with pytest.raises(errors.BatchError) as caught:
         annotate_dataset(made(), on_error="raise", batch_size=4, progress=False)
     assert list(caught.value.errors) == [8, 9, 10]

@@ -8,8 +8,8 @@
     dataset = Dataset.from_dict({"audio": paths}).cast_column("audio", Audio())
     dataset = dataset.map(valence_annotate, batched=True)
 
-`valence_annotate` reads its settings from the environment; `ValenceAnnotator` is the same with settings of its own;
-`annotate_dataset` takes a whole dataset, a dict of splits, or a stream.
+`valence_annotate` reads its settings from the environment; `ValenceAnnotator` takes them as parameters;
+`annotate_dataset` annotates a whole dataset, a dict of splits, or a stream.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ __all__ = ["ValenceAnnotator", "annotate_dataset", "valence_annotate"]
 for _public in (ValenceAnnotator, annotate_dataset):
     _public.__module__ = __name__
 
-#: The annotator that takes all its settings from the environment: ``dataset.map(valence_annotate, batched=True)``.
+#: An annotator that reads all settings from the environment: ``dataset.map(valence_annotate, batched=True)``.
 valence_annotate = ValenceAnnotator()

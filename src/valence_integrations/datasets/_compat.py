@@ -1,6 +1,6 @@
-"""What this package has to know about the inside of `datasets` 4.0 to 5.2: whose pickler, and whose call it is.
+"""Internals of `datasets` 4.0 to 5.2 that this package relies on: its fingerprint pickler, and the caller in ``map``.
 
-Nothing here imports `datasets`, which may come later or not at all.
+Nothing here imports `datasets`, which may be imported later or not be installed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ _MAP_MODULE = "datasets.arrow_dataset"
 
 
 class PickledState:
-    """The state of an object on its way into a pickle, which holds it as a dict.
+    """The state of a pickled object: a dict, except for the fingerprint pickler of `datasets`.
 
-    For fingerprints, `datasets` pickles functions with a pickler of its own, and hashes the bytes. That pickler alone
-    has a reducer for this type, which gives it another dict. Every object that is pickled makes its state anew, and
-    `datasets` is told of the type before the state reaches any pickler: it does not matter which of the two was
-    imported first, and nothing needs to know which pickler is at work.
+    For fingerprints, `datasets` pickles functions with its own pickler and hashes the bytes. Only that pickler has a
+    reducer for this type, which saves another dict. The type is registered each time a state is created, before it
+    reaches a pickler, so neither the order of imports nor the pickler in use matters.
 
     Parameters
     ----------
     pickled : mapping
-        What every other pickler gets.
+        State for every other pickler.
     fingerprint : callable
-        Makes what the fingerprint depends on.
+        Returns the state that the fingerprint depends on.
     """
 
     def __init__(self, pickled: Mapping[str, Any], fingerprint: Callable[[], Mapping[str, Any]]) -> None:
@@ -46,14 +45,14 @@ class PickledState:
 
 
 def _save_fingerprint(pickler: Any, state: PickledState) -> None:
-    """Save what the fingerprint depends on in the place of a state; the pickler of `datasets` calls it."""
+    """Save the fingerprint's state instead of the pickled one; called by the pickler of `datasets`."""
     pickler.save(dict(state.fingerprint()))
 
 
 def is_called_by_dataset_map() -> bool:
-    """Tell whether the code behind ``Dataset.map`` has called the function that asks.
+    """Whether ``Dataset.map`` called the function that calls this one.
 
-    The writer there takes typed arrays, and nothing else does: not ``IterableDataset.map``, and no function of a user.
-    `datasets` hands its functions nothing that tells the two apart, so the frame of the caller has to.
+    Only the writer of ``Dataset.map`` accepts typed arrays; ``IterableDataset.map`` and user functions do not.
+    `datasets` passes nothing that distinguishes them, so the caller's frame is inspected.
     """
     return bool(sys._getframe(2).f_globals.get("__name__") == _MAP_MODULE)

@@ -21,37 +21,38 @@ def annotate_dataset(
     progress: bool = True,
     **settings: Any,
 ) -> T:
-    """Add the emotions which the Valence API hears in an audio column.
+    """Add emotions recognized by the Valence API to a dataset with an audio column.
 
-    Rows are sent side by side. The audio column and its feature stay as they are, and audio is never decoded. At the
-    end, a summary says how many rows have a label, which failed and why, and how many answers were in the cache.
+    Rows are sent in parallel. The audio column and its feature are unchanged, and audio is never decoded. At the end, a
+    summary shows how many rows have a label, which failed and why, and how many answers came from the cache.
 
     Parameters
     ----------
     ds : Dataset, DatasetDict, IterableDataset or IterableDatasetDict
         A stream is annotated as it is read, a few rows ahead. Its rows then hold audio as ``{"bytes", "path"}``.
     audio_column, prefix, **settings
-        As for `ValenceAnnotator`, whose notes tell the columns.
+        As for `ValenceAnnotator`, whose notes list the columns.
     batch_size : int, optional
-        Rows that are annotated together. In a stream, it is what at most is paid beyond the rows that are taken; by
-        default 4 for each call under way at once, with segments 1. Else it matters little, and is 50 for each.
+        Rows that are annotated together. In a stream, up to this many rows beyond those consumed are billed; the
+        default is 4 times the number of simultaneous calls, with segments once that number. For other datasets it
+        matters little; the default is 50 times that number.
     progress : bool, default=True
-        Whether to show a progress bar over all splits, unless those of `datasets` are turned off, and the summary. A
-        stream, which is read at some other time, has none: `Engine.stats` counts there.
+        Whether to show the summary and a progress bar over all splits, unless the bars of `datasets` are disabled.
+        Streams have neither, because they are read later: see `Engine.stats`.
 
     Returns
     -------
     Dataset, DatasetDict, IterableDataset or IterableDatasetDict
-        The same kind with the new columns, and with the type of every column in ``features``.
+        The same type as `ds`, with the new columns, and the type of every column in ``features``.
 
     Raises
     ------
     TypeError
         If `ds` is none of these.
     SettingsError
-        If there is no such column, or a setting has a value that cannot be.
+        If a column is missing, or a setting has an invalid value.
     BatchError
-        If rows failed, under ``on_error="raise"``; it names the rows of a batch by their index.
+        If rows failed and ``on_error="raise"``; it has the indices of the failed rows of a batch.
     JobError
         If nothing can be annotated: no key, a refused key, a spent budget.
     MissingDependencyError

@@ -1,4 +1,4 @@
-"""Whole datasets of every kind, mapped so that every column has its type and no audio is decoded."""
+"""Map an annotator over datasets of every kind, with typed columns and without decoding audio."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from valence_integrations.settings import DEFAULT_CONCURRENCY
 
 __all__ = ["annotated"]
 
-#: Rows of a batch, for each call under way at once: the end of a batch is waited for, so batches are long; in a stream
-#: they are short, since whoever takes ten rows pays for a whole batch. A row with segments is many calls by itself.
-_ROWS_A_CALL, _ROWS_A_CALL_STREAMED, _ROWS_A_CALL_STREAMED_WITH_SEGMENTS = 50, 4, 1
+#: Rows of a batch for each simultaneous call. Batches are long, because each waits for its end; in a stream they are
+#: short, because a whole batch is billed even if only ten rows are consumed. A row with segments needs many calls.
+_ROWS_PER_CALL, _ROWS_PER_CALL_STREAMED, _ROWS_PER_CALL_STREAMED_WITH_SEGMENTS = 50, 4, 1
 
 _log = logging.getLogger("valence_integrations")
 
 
 def annotated(ds: Any, annotator: ValenceAnnotator, batch_size: int | None, *, progress: bool) -> Any:
-    """Map an annotator over a dataset, over each of several, or over a stream as it is read.
+    """Map an annotator over a dataset, a dict of datasets, or lazily over a stream.
 
     Parameters
     ----------
     ds : Dataset, DatasetDict, IterableDataset or IterableDatasetDict
-        Left as it is.
+        Not modified.
     annotator : ValenceAnnotator
-        Its columns are added.
+        Adds its columns.
     batch_size : int or None
         Rows of a batch.
     progress : bool
-        Whether a bar and a summary are wanted.
+        Whether to show a bar and a summary.
 
     Returns
     -------
     Dataset, DatasetDict, IterableDataset or IterableDatasetDict
-        The same kind.
+        The same type as `ds`.
     """
     splits = ds if isinstance(ds, (DatasetDict, IterableDatasetDict)) else {None: ds}
     for split in splits.values():
@@ -53,15 +53,15 @@ def annotated(ds: Any, annotator: ValenceAnnotator, batch_size: int | None, *, p
             raise TypeError(f"annotate_dataset takes a Dataset, an IterableDataset or a dict of them, not {type(ds)}.")
     calls = annotator.engine.settings.concurrency or DEFAULT_CONCURRENCY
     finite = [split for split in splits.values() if isinstance(split, Dataset)]
-    report = Report(annotator.engine, sum(map(len, finite)), show=progress and not _are_bars_off())
+    report = Report(annotator.engine, sum(map(len, finite)), show=progress and not _are_bars_disabled())
     done = {}
     try:
         for name, split in splits.items():
             if isinstance(split, IterableDataset):
-                done[name] = _stream(split, annotator, batch_size or calls * _rows_a_call_streamed(annotator))
+                done[name] = _stream(split, annotator, batch_size or calls * _rows_per_call_streamed(annotator))
             else:
                 report.split = name
-                done[name] = _dataset(split, annotator, batch_size or calls * _ROWS_A_CALL, report)
+                done[name] = _dataset(split, annotator, batch_size or calls * _ROWS_PER_CALL, report)
     finally:
         report.close()
     if finite:
@@ -76,14 +76,18 @@ def _dataset(ds: Dataset, annotator: ValenceAnnotator, batch_size: int, report: 
     before = report.seen
     plain = ds.with_format(None)
     if len(ds):
-        with _bars_off():
+        with _bars_disabled():
             done = plain.map(
-                annotator._reporting(report), batched=True, batch_size=batch_size, with_indices=True, features=features
+                annotator._with_report(report),
+                batched=True,
+                batch_size=batch_size,
+                with_indices=True,
+                features=features,
             )
     else:
         done = _empty(ds, features)
     if report.seen == before:
-        report.keep(len(ds))
+        report.skip(len(ds))
     shown = ds.format
     hidden = ds.features.keys() - shown["columns"]
     columns = [name for name in features if name not in hidden] if hidden else None
@@ -94,15 +98,17 @@ def _stream(ds: IterableDataset, annotator: ValenceAnnotator, batch_size: int) -
     if ds.features is None:
         ds = ds._resolve_features()
     features = _features(ds, annotator)
-    return _unread(ds).map(annotator, batched=True, batch_size=batch_size, with_indices=True, features=features)
+    return _without_decoding(ds).map(
+        annotator, batched=True, batch_size=batch_size, with_indices=True, features=features
+    )
 
 
-def _rows_a_call_streamed(annotator: ValenceAnnotator) -> int:
-    return _ROWS_A_CALL_STREAMED if annotator.segments_column is None else _ROWS_A_CALL_STREAMED_WITH_SEGMENTS
+def _rows_per_call_streamed(annotator: ValenceAnnotator) -> int:
+    return _ROWS_PER_CALL_STREAMED if annotator.segments_column is None else _ROWS_PER_CALL_STREAMED_WITH_SEGMENTS
 
 
 def _features(ds: Dataset | IterableDataset, annotator: ValenceAnnotator) -> Features:
-    """Types of all columns, of which those must be there that the annotator reads."""
+    """Types of all columns; raise SettingsError if a column that the annotator reads is missing."""
     check_column(annotator.audio_column, ds.features)
     if annotator.segments_column is not None:
         check_column(annotator.segments_column, ds.features, "segments")
@@ -110,33 +116,33 @@ def _features(ds: Dataset | IterableDataset, annotator: ValenceAnnotator) -> Fea
 
 
 def _empty(ds: Dataset, features: Features) -> Dataset:
-    """Make what ``map`` would, if it did anything without rows."""
+    """Add the columns to a dataset without rows, for which ``map`` would not."""
     info = ds.info.copy()
     info.features = features
     return Dataset.from_dict({name: [] for name in features}, info=info, split=ds.split)
 
 
-def _are_bars_off() -> bool:
+def _are_bars_disabled() -> bool:
     return bool(datasets.are_progress_bars_disabled())
 
 
 @contextmanager
-def _bars_off() -> Iterator[None]:
-    """Turn off the bars of `datasets`: the report has one, which moves with each row, and not with each batch."""
-    were_off = _are_bars_off()
+def _bars_disabled() -> Iterator[None]:
+    """Disable the progress bars of `datasets`: the report has one that advances row by row, not batch by batch."""
+    were_disabled = _are_bars_disabled()
     with warnings.catch_warnings():
-        # Where HF_DATASETS_DISABLE_PROGRESS_BARS says otherwise, they stay.
+        # HF_DATASETS_DISABLE_PROGRESS_BARS=0 prevents it.
         warnings.filterwarnings("ignore", "Cannot disable progress bars")
         datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if not were_off:
+        if not were_disabled:
             datasets.enable_progress_bars()
 
 
-def _unread(ds: IterableDataset) -> IterableDataset:
-    """Turn off the decoding of audio and images, which is done before a function gets to see them."""
+def _without_decoding(ds: IterableDataset) -> IterableDataset:
+    """Disable the decoding of audio and images, which would happen before the function is called."""
     raw = {
         name: _RawAudio(decode=False) if isinstance(feature, Audio) else feature
         for name, feature in ds.features.items()
@@ -145,7 +151,7 @@ def _unread(ds: IterableDataset) -> IterableDataset:
 
 
 class _RawAudio(Audio):  # type: ignore[misc]
-    """Audio as it comes, as bytes or a path; `Audio` would need torchcodec even to let it through."""
+    """An `Audio` feature that passes bytes and paths through without torchcodec."""
 
     def encode_example(self, value: Any) -> Any:
         if isinstance(value, Mapping) and value.keys() & {"bytes", "path"}:

@@ -1,4 +1,4 @@
-"""What ``map`` hands to its function, in every mode and format, read into items: one object a row."""
+"""Read the items of the rows that ``map`` passes to its function, in every mode and format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from valence_integrations.errors import SettingsError
 __all__ = ["Rows", "TypedColumns", "read_rows", "read_segments"]
 
 
-#: Keys of a dict that is one item, not a row with columns.
+#: Keys of a dict that is an item and not a row with columns.
 _AUDIO_KEYS = frozenset({"array", "bytes", "path", "raw", "sampling_rate"})
 
 
@@ -29,9 +29,9 @@ class Rows:
     items : list
         The audio of each row.
     single : bool
-        Whether it is one row, whose columns hold a value and not a list of values.
+        Whether it is a single row, whose columns hold values instead of lists.
     table : pyarrow.Table or None
-        The rows, if they came as a table or a part of one: a table is what must then be given back.
+        The rows, if they came as a table or part of one; the result must then be a table, too.
     """
 
     items: list[Any]
@@ -40,19 +40,19 @@ class Rows:
 
 
 def read_rows(rows: Any, audio_column: str) -> Rows:
-    """Read what a call is about.
+    """Read the items of a call.
 
     Parameters
     ----------
     rows : LazyRow, LazyBatch, dict, pyarrow.Table or DataFrame of pandas or polars
         A row, or a batch of them. With ``input_columns``: the audio alone, as a value, list, array or Series.
     audio_column : str
-        Which column holds the audio.
+        Name of the audio column.
 
     Raises
     ------
     SettingsError
-        If there is no such column, or the rows' format has damaged it.
+        If the column is missing, or the rows' format has damaged it.
     """
     if hasattr(rows, "keys_to_format"):
         return _from_lazy(rows, audio_column)
@@ -65,7 +65,7 @@ def read_rows(rows: Any, audio_column: str) -> Rows:
         check_column(audio_column, table.column_names)
         return Rows(items_of(table[audio_column]), table=table)
     if hasattr(rows, "to_numpy"):
-        return Rows(_undamaged(list(rows), audio_column), table=pa.table({}))
+        return Rows(_check_bytes(list(rows), audio_column), table=pa.table({}))
     return _from_value(rows, (), audio_column)
 
 
@@ -77,21 +77,21 @@ def read_segments(
     Parameters
     ----------
     rows, others
-        What the call is about, and what came behind it: with ``input_columns``, the segments first.
+        The positional arguments of the call; with ``input_columns``, the first of `others` holds the segments.
     segments_column : str
-        Which column holds the segments.
+        Name of the segments column.
     found : Rows
-        What `read_rows` found in them.
+        Result of `read_rows`.
 
     Returns
     -------
     list, sequence
-        The segments of each row, as Python's or numpy's values; what of `others` is not the segments.
+        The segments of each row, as Python or numpy values; the rest of `others`.
 
     Raises
     ------
     SettingsError
-        If there is no such column.
+        If the column is missing.
     """
     if hasattr(rows, "keys_to_format") and segments_column in rows.keys_to_format:
         return rows.pa_table[segments_column].to_pylist(), others
@@ -103,10 +103,10 @@ def read_segments(
         return found.table[segments_column].to_pylist(), others
     if not others:
         raise SettingsError(
-            "The segments are not there.",
+            "The segments column was not passed.",
             code="column_not_found",
             setting="segments_column",
-            remedy=f"map(..., input_columns=[<the audio>, {segments_column!r}]) gives them.",
+            remedy=f"map(..., input_columns=[<the audio>, {segments_column!r}]) passes it.",
         )
     return _listed(others[0], found), others[1:]
 
@@ -119,7 +119,7 @@ def _listed(value: Any, found: Rows) -> list[Any]:
 
 
 def _from_lazy(rows: Any, audio_column: str) -> Rows:
-    """Take a column from below a LazyRow or LazyBatch: to ask it for the column would decode it."""
+    """Read a column from the table of a LazyRow or LazyBatch: indexing these would decode it."""
     from datasets.formatting.formatting import LazyRow
 
     check_column(audio_column, rows)
@@ -127,7 +127,7 @@ def _from_lazy(rows: Any, audio_column: str) -> Rows:
     if audio_column in rows.keys_to_format:
         return Rows(items_of(rows.pa_table[audio_column]), single)
     known = rows[audio_column]
-    return Rows(_undamaged([known] if single else list(known), audio_column), single)
+    return Rows(_check_bytes([known] if single else list(known), audio_column), single)
 
 
 def _from_mapping(rows: Mapping[str, Any], audio_column: str) -> Rows:
@@ -141,14 +141,14 @@ def _from_mapping(rows: Mapping[str, Any], audio_column: str) -> Rows:
 
 def _from_value(value: Any, others: Iterable[Any], audio_column: str) -> Rows:
     single = not _is_batch(value, others)
-    return Rows(_undamaged([value] if single else list(value), audio_column), single)
+    return Rows(_check_bytes([value] if single else list(value), audio_column), single)
 
 
 def _is_batch(value: Any, others: Iterable[Any]) -> bool:
-    """Whether a column's value is a batch of items, not one item.
+    """Whether a column's value is a batch of items and not a single item.
 
-    Where numbers are nested, it may be a batch of waveforms or one waveform with channels: then it is a batch if the
-    other columns have as many values.
+    Nested numbers may be a batch of waveforms or one waveform with channels: they are a batch if the other columns
+    have the same length.
     """
     if not _is_sequence(value) or len(value) == 0:
         return False
@@ -164,11 +164,10 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, (Sequence, np.ndarray)) or hasattr(value, "detach")
 
 
-def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
+def _check_bytes(items: list[Any], audio_column: str) -> list[Any]:
     if any(isinstance(item, np.bytes_) for item in items):
         raise SettingsError(
-            f"numpy has cut the zeros off the end of the bytes in column {audio_column!r}, so they are not the files "
-            "any more.",
+            f"numpy stripped the NUL bytes at the end of the files in column {audio_column!r}, which damages them.",
             code="input_invalid",
             remedy='Call map before with_format("numpy"), or after with_format(None).',
         )
@@ -176,10 +175,10 @@ def _undamaged(items: list[Any], audio_column: str) -> list[Any]:
 
 
 class TypedColumns(dict[str, pa.Array]):
-    """Columns for the writer behind ``Dataset.map``.
+    """Columns for the writer of ``Dataset.map``.
 
-    The writer takes arrow arrays with their type, so that a column has the right one even if all its values are None.
-    But in batched mode ``map`` first looks at the ``values()``, and lets only lists pass.
+    The writer accepts typed Arrow arrays, so that a column has the right type even if all its values are None. But in
+    batched mode ``map`` first checks the ``values()`` and accepts only lists.
     """
 
     def values(self) -> Any:

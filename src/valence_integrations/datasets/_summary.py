@@ -1,4 +1,4 @@
-"""What becomes of the rows of a dataset: a bar while they are annotated, and a summary at the end."""
+"""Progress bar and final summary of annotated rows."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _LABELLED, _UNSURE, _EMPTY, _FAILED = "labelled", "under min_confidence", "missi
 
 
 class Report:
-    """Counts rows, over all splits.
+    """Counts the rows of all splits by result.
 
     Parameters
     ----------
     engine : Engine
-        Makes the predictions.
+        Engine that makes the predictions.
     rows : int
-        How many rows there are.
+        Total number of rows.
     show : bool
-        Whether there is to be a bar.
+        Whether to show a bar.
 
     Attributes
     ----------
     split : str or None
-        Name of the split that is annotated.
+        Name of the current split.
     seen : int
-        Rows that were annotated until now.
+        Rows annotated so far.
     """
 
     def __init__(self, engine: Engine, rows: int, *, show: bool) -> None:
@@ -48,12 +48,12 @@ class Report:
         self._examples: dict[str, str] = {}
         self._show = show
         self._bar: Progress | None = None
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     def predict_many(
         self, items: Sequence[object], on_error: OnError, indices: Sequence[int]
     ) -> list[EmotionPrediction]:
-        """Annotate the rows with these indices."""
+        """Annotate and count the rows with these indices."""
         if self._show and self._bar is None:
             self._bar = self._engine.progress(self._rows - self._kept)
         predictions = self._engine.predict_many(items, on_error, progress=self._bar or False)
@@ -61,19 +61,19 @@ class Report:
             self._count(index, prediction)
         return predictions
 
-    def keep(self, rows: int) -> None:
-        """Say that rows were not annotated, since `datasets` has kept them."""
+    def skip(self, rows: int) -> None:
+        """Count rows that were not annotated, because `datasets` had cached their result."""
         self._kept += rows
         if self._bar is not None and self._bar.total is not None:
             self._bar.total -= rows
 
     def close(self) -> None:
-        """Show the bar no longer."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
     def __str__(self) -> str:
-        seconds = time.monotonic() - self._begun
+        seconds = time.monotonic() - self._started
         span = f"{seconds:.1f} s" if seconds < 60 else tqdm.format_interval(seconds)
         counts = [
             f"{count:,} {state}" for state, count in self._states.items() if count or state in (_LABELLED, _FAILED)
