@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["complete", "when_all"]
+from valence_integrations.results import EmotionPrediction
+
+__all__ = ["PredictionFuture", "complete", "when_all"]
 
 T = TypeVar("T")
+
+PredictionFuture: TypeAlias = "Future[EmotionPrediction]"
 
 
 def complete(future: Future[T], work: Callable[[], T]) -> None:

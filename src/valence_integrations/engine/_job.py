@@ -1,56 +1,42 @@
-"""One job: process each item from audio to prediction on the threads of one process."""
+"""One job: the way of each item from its audio to its prediction."""
 
 from __future__ import annotations
 
-import copy
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import wait as wait_for
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
 
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import Part, Route, decide, measured, render
-from valence_integrations._limits.limiter import StoppedError
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._answers import CachedAnswer
 from valence_integrations.engine._calls import Calls
-from valence_integrations.engine._futures import when_all
+from valence_integrations.engine._futures import PredictionFuture, when_all
 from valence_integrations.engine._pool import Priority
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._recipes import Recipe, recipe_key
+from valence_integrations.engine._schedule import Schedule
 from valence_integrations.engine._segmented import Segmented, combine_segments, excerpts
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 
-__all__ = ["Job", "PredictionFuture"]
-
-#: On Windows, Ctrl-C is handled only after a wait ends.
-_POLL_SECONDS = 1.0
+__all__ = ["Job"]
 
 #: If reading and preparing an item takes longer, more threads start. Calls take 100 ms or more: this is at most 3 %.
 _SLOW_SECONDS = 0.003
 
-PredictionFuture: TypeAlias = "Future[EmotionPrediction]"
-
 
 class Job:
-    """Items that are annotated together.
-
-    A thread waits only for its own call. Work that depends on another result runs as a callback.
-    """
+    """Items that are annotated together."""
 
     def __init__(self, resources: ProcessResources) -> None:
         self._resources = resources
         self._settings = resources.settings
-        self._stopped = threading.Event()
-        self._calls = Calls(resources, self._stopped)
-        self._lock = threading.Lock()
-        self._job_error: Future[None] = Future()
+        self._schedule = Schedule(resources.pool, self._failed)
+        self._calls = Calls(resources, self._schedule.stopped)
 
     def submit(self, item: object) -> PredictionFuture:
         """Start an item. Item errors are set on the prediction; an exception of the future is a bug of this library."""
@@ -69,58 +55,22 @@ class Job:
         JobError
             As soon as the job fails, unless the item is done.
         """
-        waited: list[Future[Any]] = [future, self._job_error]
-        while not any(each.done() for each in waited):
-            wait_for(waited, _POLL_SECONDS, return_when="FIRST_COMPLETED")
-        if self._job_error.done() and (future.cancelled() or not future.done()):
-            self._job_error.result()
-        return future.result()
+        return self._schedule.wait(future)
 
     def stop(self) -> None:
         """Start no further calls."""
-        self._stopped.set()
+        self._schedule.stopped.set()
 
     def drain(self, seconds: float) -> int:
         """Wait until the answers to calls in flight, which may be billed, are stored; return how many calls remain."""
         return self._calls.answers.drain(seconds)
 
-    # Scheduling: each step runs on the pool, and completes or cancels the future on every error.
-
     def _start(self, item: object, priority: Priority) -> PredictionFuture:
-        future: PredictionFuture = Future()
-        self._resources.pool.submit(
-            priority, lambda: self._run_step(future, None, lambda: self._annotate(item, future))
-        )
-        return future
+        return self._schedule.start(priority, lambda future: self._annotate(item, future))
 
-    def _run_step(
-        self, future: PredictionFuture, name: str | None, step: Callable[[], None], *, paid: bool = False
-    ) -> None:
-        """Run a step of an item; an item error ends the item, a job error ends the job."""
-        try:
-            if self._stopped.is_set() and not paid:
-                raise StoppedError
-            step()
-        except errors.ItemError as error:
-            self._resources.stats.add(failures=1)
-            # A copy, with this item's name and without the traceback, whose frames reference audio.
-            own = copy.copy(error)
-            future.set_result(EmotionPrediction(model=self._settings.model, error=own.named(name) if name else own))
-        except errors.JobError as error:
-            self._fail(error)
-            future.cancel()
-        except (StoppedError, CancelledError):
-            future.cancel()
-        except BaseException as error:
-            future.set_exception(error)
-
-    def _fail(self, error: errors.JobError) -> None:
-        self._stopped.set()
-        with self._lock:
-            if not self._job_error.done():
-                self._job_error.set_exception(copy.copy(error))
-
-    # Annotating one item.
+    def _failed(self, error: errors.ItemError) -> EmotionPrediction:
+        self._resources.stats.add(failures=1)
+        return EmotionPrediction(model=self._settings.model, error=error)
 
     def _open_now(self, item: object) -> object:
         try:
@@ -137,9 +87,9 @@ class Job:
         if clip is None:
             future.set_result(EmotionPrediction(model=self._settings.model))
         elif isinstance(item, Segmented):
-            self._run_step(future, clip.name, lambda: self._annotate_segments(clip, item, future))
+            self._schedule.run(future, clip.name, lambda: self._annotate_segments(clip, item, future))
         else:
-            self._run_step(future, clip.name, lambda: self._annotate_clip(clip, begin_time, future))
+            self._schedule.run(future, clip.name, lambda: self._annotate_clip(clip, begin_time, future))
 
     def _annotate_segments(self, clip: Clip, item: Segmented, future: PredictionFuture) -> None:
         """Annotate each segment as a separate item."""
@@ -154,7 +104,7 @@ class Job:
             predictions = [each.result() for each in started]
             future.set_result(combine_segments(times, predictions, duration, self._settings.model))
 
-        when_all(started, lambda: self._run_step(future, clip.name, finish, paid=True))
+        when_all(started, lambda: self._schedule.run(future, clip.name, finish, paid=True))
 
     def _annotate_clip(self, clip: Clip, begin_time: float, future: PredictionFuture) -> None:
         key = recipe_key(clip, self._settings)
@@ -213,7 +163,7 @@ class Job:
         def finish() -> None:
             future.set_result(self._prediction([answer.result() for answer in answers], route, times))
 
-        when_all(answers, lambda: self._run_step(future, clip.name, finish, paid=True))
+        when_all(answers, lambda: self._schedule.run(future, clip.name, finish, paid=True))
 
     def _prediction(
         self, answers: Sequence[CachedAnswer], route: Route | Recipe, times: Sequence[tuple[float, float]]

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from valence_integrations._format import span
 from valence_integrations._limits.policy import Window, minimum_seconds
-from valence_integrations.engine._job import PredictionFuture
+from valence_integrations.engine._futures import PredictionFuture
 from valence_integrations.engine._stats import Stats
 
 __all__ = ["Progress"]

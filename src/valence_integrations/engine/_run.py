@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from valence_integrations.engine._exit import INTERRUPT_SECONDS, drain_at_exit, forget
-from valence_integrations.engine._job import Job, PredictionFuture
+from valence_integrations.engine._futures import PredictionFuture
+from valence_integrations.engine._job import Job
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._progress import Progress
 from valence_integrations.errors import ValenceError
