@@ -39,7 +39,6 @@ from datasets import (
 )
 from datasets.fingerprint import Hasher
 
-import valence_integrations.datasets._annotator as adapter
 from tests.conftest import EXAMPLES, voice
 from valence_integrations import (
     EmotionPrediction,
@@ -52,6 +51,7 @@ from valence_integrations import (
     valence_annotate,
 )
 from valence_integrations._audio.open import open_clip
+from valence_integrations.datasets import _annotator, _batched_hint
 from valence_integrations.sandbox import Sandbox
 
 SPEECH = [str(EXAMPLES / "audio" / name) for name in ("ben_happy.wav", "ben_sad.ogg", "carl_angry.flac")]
@@ -89,7 +89,7 @@ def environment(service: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("VALENCE_API_KEY", service.api_key)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-    monkeypatch.setattr(adapter, "_sequential_calls", itertools.count(1))
+    monkeypatch.setattr(_batched_hint, "_sequential_calls", itertools.count(1))
     datasets.disable_progress_bars()
 
 
@@ -460,7 +460,7 @@ def test_job_error_stops_map(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "mine"}, "emotions of the model 'mine' are not known"),
+        ({"model": "mine"}, "emotions of the model 'mine' are unknown"),
         ({"short_audio": "shorten"}, "short_audio must be one of"),
         ({"on_error": "ignore"}, "on_error must be one of"),
         ({"prefix": ""}, "prefix must be a name"),
@@ -555,7 +555,7 @@ def test_fingerprint_ignores_settings_that_do_not_change_the_answer(change: dict
 
 def test_fingerprint_depends_on_column_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Hasher.hash(valence_annotate)
-    monkeypatch.setattr(adapter, "_SCHEMA", 1_000)
+    monkeypatch.setattr(_annotator, "_SCHEMA", 1_000)
     assert Hasher.hash(valence_annotate) != before
 
 

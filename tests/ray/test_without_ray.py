@@ -29,5 +29,5 @@ def test_settings_are_checked_without_ray() -> None:
         ValenceActor(api_key="abc")
     with pytest.raises(SettingsError, match="scores must be one of"):
         ValenceActor(scores="list")
-    with pytest.raises(SettingsError, match="The emotions of the model 'mine' are not known"):
+    with pytest.raises(SettingsError, match="The emotions of the model 'mine' are unknown"):
         ValenceActor(model="mine")

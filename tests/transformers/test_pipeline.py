@@ -354,7 +354,7 @@ def test_audio_classification_with_another_model() -> None:
     assert {element.label for element in seven} == set(Settings(model="7emotions").columns)
     assert {element.label: element.score for element in seven} == by_seven.scores
     assert {element.label for element in client.audio_classification(SPEECH[0])} == {"happy", "sad"}
-    with pytest.raises(errors.SettingsError, match="emotions of the model 'superb/hubert' are not known"):
+    with pytest.raises(errors.SettingsError, match="emotions of the model 'superb/hubert' are unknown"):
         ValenceEmotionPipeline().audio_classification(SPEECH[0], model="superb/hubert")
 
 
@@ -419,7 +419,7 @@ def test_settings(service: Sandbox) -> None:
     assert ValenceEmotionPipeline(engine=engine)(SPEECH[0])[1]["score"] == 0.0
     with pytest.raises(errors.SettingsError, match="Set model, base_url there"):
         ValenceEmotionPipeline("7emotions", engine=engine, base_url=service.url)
-    with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are not known"):
+    with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are unknown"):
         ValenceEmotionPipeline("mine")
     with pytest.raises(errors.SettingsError, match="on_error must be one of"):
         ValenceEmotionPipeline(on_error="ignore")

@@ -145,7 +145,7 @@ def test_model_settings(service: Sandbox) -> None:
     assert [label["label"] for label in pipeline("valence-emotion", model=model)(SPEECH[0])] == ["happy", "curious"]
     with pytest.raises(errors.SettingsError, match="Set model, base_url there"):
         ValenceModel("7emotions", engine=engine, base_url=service.url)
-    with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are not known"):
+    with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are unknown"):
         ValenceModel("mine")
 
 

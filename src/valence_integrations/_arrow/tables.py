@@ -12,11 +12,8 @@ from valence_integrations.errors import SettingsError
 
 __all__ = ["check_column", "items_of", "joined", "table_of"]
 
-#: How to name another column.
-_REMEDY = 'ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).'
 
-
-def check_column(name: str, names: Iterable[str], holds: str = "audio", remedy: str = _REMEDY) -> None:
+def check_column(name: str, names: Iterable[str], holds: str = "audio", *, remedy: str) -> None:
     """Raise SettingsError unless `name` is one of `names`; `remedy` is a template with ``{holds}``."""
     names = list(names)
     if name not in names:

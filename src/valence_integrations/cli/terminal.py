@@ -52,7 +52,7 @@ def exit_code_and_message(error: BaseException) -> tuple[ExitCode, str]:
     """Return the exit code and message of an error."""
     if isinstance(error, _UsageError):
         context = getattr(error, "ctx", None)
-        message = error.format_message().replace("Value error, ", "")
+        message = error.format_message()
         message += "" if message.endswith((".", "?")) else "."
         return ExitCode.WRONG_USE, f"{message} See {context.command_path if context else 'valence'} --help."
     if isinstance(error, errors.ValenceError):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from valence_integrations.datasets._batched_hint import warn_sequential_calls
 from valence_integrations.datasets._compat import PickledState, is_called_by_dataset_map
 from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import os
 
     from valence_integrations._arrow.columns import Columns
-    from valence_integrations.datasets._summary import Report
+    from valence_integrations.datasets._summary import Summary
     from valence_integrations.results import EmotionPrediction
 
 __all__ = ["ValenceAnnotator"]
@@ -38,10 +37,6 @@ _SCHEMA = 2
 
 #: The annotator's own options.
 _OPTIONS = ("audio_column", "prefix", "on_error", "labels", "scores", "segments_column", "short_segments")
-
-#: Sequential live calls after which a warning recommends ``batched=True``.
-_CALLS_UNTIL_WARNING = 30
-_sequential_calls = itertools.count(1)
 
 
 class ValenceAnnotator:
@@ -133,7 +128,7 @@ class ValenceAnnotator:
     ['angry', 'happy', 'neutral', 'sad']
     """
 
-    _report: Report | None = None
+    _summary: Summary | None = None
 
     def __init__(
         self,
@@ -249,10 +244,10 @@ class ValenceAnnotator:
         """
         return self._changed(changes)._annotate(rows, others, typed=is_called_by_dataset_map())
 
-    def _with_report(self, report: Report) -> ValenceAnnotator:
-        """Return a copy that records the result of each row in a report, within this process."""
+    def _with_summary(self, summary: Summary) -> ValenceAnnotator:
+        """Return a copy that records the result of each row in a summary, within this process."""
         annotator = type(self)(**self._options(), engine=self._engine)
-        annotator._report = report
+        annotator._summary = summary
         return annotator
 
     def __repr__(self) -> str:
@@ -319,8 +314,8 @@ class ValenceAnnotator:
     def _predictions(self, items: list[Any], others: Sequence[Any], single: bool) -> list[EmotionPrediction]:
         indices = others[0] if others and isinstance(others[0], list) and len(others[0]) == len(items) else None
         try:
-            if self._report is not None and indices is not None:
-                return self._report.predict_many(items, self.on_error, indices)
+            if self._summary is not None and indices is not None:
+                return self._summary.predict_many(items, self.on_error, indices)
             predictions = self.engine.predict_many(items, self.on_error)
         except BatchError as error:
             if single:
@@ -330,7 +325,7 @@ class ValenceAnnotator:
                 raise BatchError(numbered, error.predictions) from None
             raise
         if len(predictions) == 1 and self.segments_column is None:
-            _warn_sequential_calls(predictions[0])
+            warn_sequential_calls(predictions[0])
         return predictions
 
     def _columns(self) -> Columns:
@@ -338,14 +333,3 @@ class ValenceAnnotator:
 
         columns = Columns(self.prefix, self.engine.settings.columns, self.labels, self.scores)
         return columns.check_collisions(self.audio_column, self.segments_column)
-
-
-def _warn_sequential_calls(prediction: EmotionPrediction) -> None:
-    live = prediction.source is not None and not prediction.cached
-    if live and next(_sequential_calls) == _CALLS_UNTIL_WARNING:
-        warnings.warn(
-            f"{_CALLS_UNTIL_WARNING} calls were made one after the other. map(..., batched=True) makes them in "
-            "parallel, several times as fast.",
-            UserWarning,
-            stacklevel=5,
-        )

@@ -1,4 +1,4 @@
-"""Internals of `datasets` 4.0 to 5.2 that this package relies on: its fingerprint pickler, and the caller in ``map``.
+"""Which pickler and which caller of `datasets` 4.0 to 5.2 is at work; lazy rows are in `_rows`, streams in `_mapping`.
 
 Nothing here imports `datasets`, which may be imported later or not be installed.
 """

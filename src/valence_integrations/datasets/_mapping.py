@@ -14,9 +14,9 @@ import datasets
 from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
 from tqdm import tqdm
 
-from valence_integrations._arrow.tables import check_column
 from valence_integrations.datasets._annotator import ValenceAnnotator
-from valence_integrations.datasets._summary import Report
+from valence_integrations.datasets._rows import check_column
+from valence_integrations.datasets._summary import Summary
 from valence_integrations.settings import DEFAULT_CONCURRENCY
 
 __all__ = ["annotated"]
@@ -53,32 +53,32 @@ def annotated(ds: Any, annotator: ValenceAnnotator, batch_size: int | None, *, p
             raise TypeError(f"annotate_dataset takes a Dataset, an IterableDataset or a dict of them, not {type(ds)}.")
     calls = annotator.engine.settings.concurrency or DEFAULT_CONCURRENCY
     finite = [split for split in splits.values() if isinstance(split, Dataset)]
-    report = Report(annotator.engine, sum(map(len, finite)), show=progress and not _are_bars_disabled())
+    summary = Summary(annotator.engine, sum(map(len, finite)), show=progress and not _are_bars_disabled())
     done = {}
     try:
         for name, split in splits.items():
             if isinstance(split, IterableDataset):
                 done[name] = _stream(split, annotator, batch_size or calls * _rows_per_call_streamed(annotator))
             else:
-                report.split = name
-                done[name] = _dataset(split, annotator, batch_size or calls * _ROWS_PER_CALL, report)
+                summary.split = name
+                done[name] = _dataset(split, annotator, batch_size or calls * _ROWS_PER_CALL, summary)
     finally:
-        report.close()
+        summary.close()
     if finite:
-        _log.info("%s", report)
+        _log.info("%s", summary)
         if progress:
-            tqdm.write(str(report), file=sys.stderr)
+            tqdm.write(str(summary), file=sys.stderr)
     return done[None] if None in done else type(ds)(done)
 
 
-def _dataset(ds: Dataset, annotator: ValenceAnnotator, batch_size: int, report: Report) -> Dataset:
+def _dataset(ds: Dataset, annotator: ValenceAnnotator, batch_size: int, summary: Summary) -> Dataset:
     features = _features(ds, annotator)
-    before = report.seen
+    before = summary.seen
     plain = ds.with_format(None)
     if len(ds):
         with _bars_disabled():
             done = plain.map(
-                annotator._with_report(report),
+                annotator._with_summary(summary),
                 batched=True,
                 batch_size=batch_size,
                 with_indices=True,
@@ -86,8 +86,8 @@ def _dataset(ds: Dataset, annotator: ValenceAnnotator, batch_size: int, report: 
             )
     else:
         done = _empty(ds, features)
-    if report.seen == before:
-        report.skip(len(ds))
+    if summary.seen == before:
+        summary.skip(len(ds))
     shown = ds.format
     hidden = ds.features.keys() - shown["columns"]
     columns = [name for name in features if name not in hidden] if hidden else None
@@ -128,7 +128,7 @@ def _are_bars_disabled() -> bool:
 
 @contextmanager
 def _bars_disabled() -> Iterator[None]:
-    """Disable the progress bars of `datasets`: the report has one that advances row by row, not batch by batch."""
+    """Disable the progress bars of `datasets`: the summary has one that advances row by row, not batch by batch."""
     were_disabled = _are_bars_disabled()
     with warnings.catch_warnings():
         # HF_DATASETS_DISABLE_PROGRESS_BARS=0 prevents it.

@@ -5,15 +5,23 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from valence_integrations._arrow.tables import check_column, items_of, table_of
+from valence_integrations._arrow import tables
+from valence_integrations._arrow.tables import items_of, table_of
 from valence_integrations.errors import SettingsError
 
-__all__ = ["Rows", "TypedColumns", "read_rows", "read_segments"]
+__all__ = ["Rows", "TypedColumns", "check_column", "read_rows", "read_segments"]
+
+#: Raises SettingsError if a column is missing; see `tables.check_column`.
+check_column = partial(
+    tables.check_column,
+    remedy='ValenceAnnotator({holds}_column="..."), or map(..., fn_kwargs={{"{holds}_column": "..."}}).',
+)
 
 
 #: Keys of a dict that is an item and not a row with columns.

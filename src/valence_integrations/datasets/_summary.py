@@ -12,12 +12,12 @@ from valence_integrations.engine import Engine, Progress
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import OnError
 
-__all__ = ["Report"]
+__all__ = ["Summary"]
 
 _LABELLED, _UNSURE, _EMPTY, _FAILED = "labelled", "under min_confidence", "missing or skipped", "failed"
 
 
-class Report:
+class Summary:
     """Counts the rows of all splits by result.
 
     Parameters
