@@ -26,7 +26,7 @@ RATES = [8_000, 11_025, 12_345, 16_000, 22_050, 44_100, 48_000]
     loud=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_length_can_be_cut(seconds: float, rate: int, loud: bool) -> None:
+def test_cuts_audio_of_any_length(seconds: float, rate: int, loud: bool) -> None:
     frames = int(seconds * rate) + 1
     pcm = np.full(frames, 9_000 if loud else 0, dtype=np.int16)
     cuts = cut_points(pcm, rate, shortest=5.0, longest=15.0)
@@ -47,7 +47,7 @@ def test_cuts_fall_into_pauses(pauses: list[float]) -> None:
     assert all(start < cut < start + 0.4 for start, cut in zip(pauses, cuts, strict=True)), cuts
 
 
-def test_of_equal_pauses_the_latest_is_taken() -> None:
+def test_latest_of_equal_pauses_is_chosen() -> None:
     pcm = np.zeros(40 * 8_000, np.int16)
     assert cut_points(pcm, 8_000, shortest=5.0, longest=15.0) == [0, 15 * 8_000, 30 * 8_000, 40 * 8_000]
 
@@ -75,7 +75,7 @@ def rms_of_librosa(pcm: Int16, hop: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_levels_and_cuts_are_those_of_librosa(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_and_cuts_match_librosa(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(rate)
     for seed in range(8):
         pcm = pcm_of(rate, seed, rng.uniform(15.1, 90.0))
@@ -101,7 +101,7 @@ print(json.dumps([len(parts), sorted({"librosa", "numba", "scipy"} & sys.modules
 """
 
 
-def test_cutting_imports_nothing_slow(tmp_path: Path) -> None:
+def test_cutting_does_not_import_slow_modules(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "call.flac", pcm_of(16_000, 0, 60.0), 16_000)
     run = subprocess.run([sys.executable, "-c", FRESH, str(tmp_path / "call.flac")], capture_output=True, check=True)
     assert json.loads(run.stdout) == [5, []]

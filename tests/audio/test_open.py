@@ -49,7 +49,7 @@ class Decoder:
 
 
 class Tensor:
-    """Looks like a torch tensor that needs its gradient: NumPy cannot take it as it is."""
+    """Imitates a torch tensor that requires grad, which NumPy cannot convert directly."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -75,11 +75,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview, io.BytesIO, lambda data: {"bytes": data, "path": None}])
-def test_a_wav_file_that_the_service_takes_travels_byte_for_byte(form) -> None:
+def test_supported_wav_is_sent_unchanged(form) -> None:
     assert opened(form(FILE)).wav() == FILE
 
 
-def test_so_it_does_from_a_path(path: Path) -> None:
+def test_supported_wav_path_is_sent_unchanged(path: Path) -> None:
     for item in (
         path,
         str(path),
@@ -93,7 +93,7 @@ def test_so_it_does_from_a_path(path: Path) -> None:
         assert file.tell() == 0, "the file is left as it was"
 
 
-def test_a_large_file_is_not_read_to_tell_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_length_of_large_file_is_read_from_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "long.wav"
     path.write_bytes(wav.encode(np.tile(PCM, 200), 16_000))
     assert path.stat().st_size > 8 * 2**20
@@ -133,7 +133,7 @@ def test_a_large_file_is_not_read_to_tell_its_length(tmp_path: Path, monkeypatch
     ],
     ids=lambda item: type(item).__name__,
 )
-def test_every_lossless_form_becomes_the_same_wav(item: object) -> None:
+def test_all_lossless_forms_give_the_same_wav(item: object) -> None:
     clip = opened(item)
     assert clip.duration == 1.5
     sent = clip.wav()
@@ -144,7 +144,7 @@ def test_every_lossless_form_becomes_the_same_wav(item: object) -> None:
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64"]
 )
-def test_every_type_of_sample(dtype: str) -> None:
+def test_every_sample_type(dtype: str) -> None:
     kind = np.dtype(dtype)
     if kind.kind == "f":
         samples = WAVE.astype(dtype)
@@ -158,7 +158,7 @@ def test_every_type_of_sample(dtype: str) -> None:
 @pytest.mark.parametrize(
     "subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "MS_ADPCM", "IMA_ADPCM"]
 )
-def test_every_encoding_of_wav(subtype: str) -> None:
+def test_every_wav_encoding(subtype: str) -> None:
     pcm = opened(encoded(WAVE, format="WAV", subtype=subtype)).pcm()
     assert likeness(pcm, WAVE) > 0.98
 
@@ -174,7 +174,7 @@ def test_other_formats(container: str, subtype: str) -> None:
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("webm", "libopus")])
-def test_formats_of_the_av_extra(container: str, codec: str) -> None:
+def test_formats_with_av_extra(container: str, codec: str) -> None:
     av = pytest.importorskip("av")
     file = io.BytesIO()
     wave48 = voice(1.5, 48_000)
@@ -190,7 +190,7 @@ def test_formats_of_the_av_extra(container: str, codec: str) -> None:
     assert np.sqrt(np.mean(np.square(clip.pcm() / 32768))) == pytest.approx(np.sqrt(np.mean(wave48**2)), rel=0.15)
 
 
-def test_without_the_av_extra_the_pip_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_av_error_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     m4a = struct.pack(">I4s4s", 24, b"ftyp", b"M4A ") + bytes(100)
     with pytest.raises(errors.UnreadableAudioError, match=r'pip install "valence-integrations\[av\]"') as caught:
@@ -198,7 +198,7 @@ def test_without_the_av_extra_the_pip_command_is_named(monkeypatch: pytest.Monke
     assert caught.value.code == "audio_needs_av"
 
 
-def test_bytes_that_ffmpeg_takes_for_audio_without_a_rate_are_unreadable() -> None:
+def test_bytes_that_ffmpeg_accepts_without_sampling_rate_are_unreadable() -> None:
     with pytest.raises(errors.UnreadableAudioError, match="no audio"):
         open_clip(b"\x04")
 
@@ -226,18 +226,18 @@ def test_rates(rate: int, sent: int) -> None:
     assert (header.sampling_rate, header.plain) == (sent, True)
 
 
-def test_a_96_khz_wav_is_not_sent_as_it_is() -> None:
+def test_96_khz_wav_is_resampled() -> None:
     assert not opened(wav.encode(PCM, 96_000)).ready
     assert not opened(wav.encode(PCM, 7_999)).ready
 
 
-def test_channels_are_mixed_down_whichever_way_they_lie() -> None:
+def test_channels_are_mixed_down_in_either_layout() -> None:
     expected = np.rint(0.25 * WAVE * 32768)
     for item in (STEREO, STEREO.T, (STEREO.T, 16_000), Decoder(), encoded(STEREO, format="WAV", subtype="FLOAT")):
         assert np.abs(opened(item).pcm() - expected).max() <= 1
 
 
-def test_a_decoder_of_datasets_gives_its_file_undecoded(path: Path) -> None:
+def test_datasets_decoder_gives_encoded_file(path: Path) -> None:
     class HfDecoder(Decoder):
         _hf_encoded = {"path": str(path), "bytes": None}  # noqa: RUF012
 
@@ -245,12 +245,12 @@ def test_a_decoder_of_datasets_gives_its_file_undecoded(path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (20, 30), (100, 100), (40, 33), (2, 3, 1000)])
-def test_an_ambiguous_layout_is_an_error(shape: tuple[int, ...]) -> None:
+def test_ambiguous_channel_axis_raises(shape: tuple[int, ...]) -> None:
     with pytest.raises(errors.UnreadableAudioError, match="channels"):
         open_clip(np.zeros(shape, dtype=np.float32))
 
 
-def test_a_float_waveform_beyond_one_is_scaled_not_clipped() -> None:
+def test_float_waveform_beyond_one_is_scaled_not_clipped() -> None:
     assert likeness(opened(WAVE * 32768).pcm(), WAVE) > 0.9999
     assert np.abs(opened(WAVE * 32768).pcm().astype(int)).max() == 32768
 
@@ -263,7 +263,7 @@ def test_missing_items(missing: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "message"),
     [
         ("no/such/file.wav", r"no/such/file\.wav: .*No such file"),
         ("", "path is empty"),
@@ -274,9 +274,9 @@ def test_missing_items(missing: object) -> None:
         ("hf://datasets/x/a.wav", "not fetched"),
         (b"", "empty"),
         (b"<!DOCTYPE html>", "not a readable audio file"),
-        (np.array([FILE[:-2] + b"\0\0"])[0], "numpy cuts zeros"),
+        (np.array([FILE[:-2] + b"\0\0"])[0], "numpy strips the NUL bytes"),
         (b"RIFF\x24\0\0\0WAVEfm", "damaged"),
-        (FILE[:-500], r"cut off: 47500 of its 48000 bytes.*Export or copy it again"),
+        (FILE[:-500], r"cut off: it has only 47500 of 48000 bytes.*Export or copy it again"),
         (encoded(WAVE, format="FLAC")[:9000], "damaged|cut off"),
         (5, "item of type int"),
         (object(), "item of type object"),
@@ -289,12 +289,12 @@ def test_missing_items(missing: object) -> None:
         (np.array([1j, 2j]), "must be numbers"),
         (np.array([True, False]), "must be numbers"),
         (["a", "b"], "must be numbers"),
-        ([[0.1, 0.2], [0.3]], "no waveform"),
+        ([[0.1, 0.2], [0.3]], "not a waveform"),
         ([2**40, 0], "32 bits"),
         ((WAVE, 0), "sampling_rate"),
         ((WAVE, "16k"), "sampling_rate"),
-        ((WAVE, 10), "1000 at least, not 10"),
-        (wav.encode(PCM, 1), "1000 at least, not 1"),
+        ((WAVE, 10), "at least 1000 Hz, not 10"),
+        (wav.encode(PCM, 1), "at least 1000 Hz, not 1"),
         (encoded(WAVE, format="WAV")[:20] + b"\x34\x12" + encoded(WAVE, format="WAV")[22:], "audio"),
         ((WAVE, 22050.5), "sampling_rate"),
         ((16_000, WAVE), r"not \(sampling_rate, waveform\)"),
@@ -303,8 +303,8 @@ def test_missing_items(missing: object) -> None:
     ],
     ids=str,
 )
-def test_bad_items_are_refused_by_name_and_reason(item: object, said: str) -> None:
-    with pytest.raises(errors.UnreadableAudioError, match=said) as caught:
+def test_invalid_item_error_has_name_and_reason(item: object, message: str) -> None:
+    with pytest.raises(errors.UnreadableAudioError, match=message) as caught:
         opened(item).wav()
     assert caught.value.item
 
@@ -335,14 +335,14 @@ def test_bad_items_are_refused_by_name_and_reason(item: object, said: str) -> No
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_each_reason_has_a_code(item: object, code: str) -> None:
+def test_each_reason_has_an_error_code(item: object, code: str) -> None:
     with pytest.raises(errors.UnreadableAudioError) as caught:
         opened(item).wav()
     assert caught.value.code == code
     assert str(caught.value) == " ".join(filter(None, (caught.value.headline, caught.value.remedy)))
 
 
-def test_a_file_object_that_breaks_is_an_item_error() -> None:
+def test_failing_file_object_raises_item_error() -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
             raise OSError("disk on fire")
@@ -351,20 +351,20 @@ def test_a_file_object_that_breaks_is_an_item_error() -> None:
         open_clip(Broken())
 
 
-def test_a_closed_file_object_is_an_item_error(path: Path) -> None:
+def test_closed_file_object_raises_item_error(path: Path) -> None:
     file = path.open("rb")
     file.close()
     with pytest.raises(errors.UnreadableAudioError, match=r"clip\.wav.*closed file"):
         open_clip(file)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_raises_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(errors.UnreadableAudioError, match=r"pipe\.wav: .*not a file"):
         open_clip(tmp_path / "pipe.wav")
 
 
-def test_a_clip_is_saved_as_it_is_sent(tmp_path: Path, path: Path) -> None:
+def test_saved_file_equals_sent_file(tmp_path: Path, path: Path) -> None:
     for number, item in enumerate([FILE, STEREO, (WAVE, 96_000), encoded(WAVE, format="FLAC")]):
         clip = opened(item)
         clip.save(tmp_path / f"{number}.wav")
@@ -373,7 +373,7 @@ def test_a_clip_is_saved_as_it_is_sent(tmp_path: Path, path: Path) -> None:
     assert (tmp_path / "ready.wav").read_bytes() == FILE
 
 
-def test_long_audio_is_decoded_piece_by_piece() -> None:
+def test_long_audio_is_decoded_in_blocks() -> None:
     clip = opened(encoded(np.tile(WAVE, 40), format="FLAC"))
     sizes = [len(block) for block in clip.blocks()]
     assert max(sizes) <= 2**18
@@ -381,7 +381,7 @@ def test_long_audio_is_decoded_piece_by_piece() -> None:
 
 
 @pytest.mark.parametrize("container", ["MP3", "OGG", "FLAC"])
-def test_pieces_join_without_a_seam(container: str) -> None:
+def test_blocks_join_seamlessly(container: str) -> None:
     data = encoded(voice(40.0), format=container)
     whole, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     pcm = opened(data).pcm()
@@ -390,7 +390,7 @@ def test_pieces_join_without_a_seam(container: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_a_clip_or_an_item_error(data: bytes) -> None:
+def test_any_bytes_give_clip_or_item_error(data: bytes) -> None:
     for candidate in (data, FILE[:20] + data, FILE[:36] + data + FILE[36:]):
         try:
             clip = opened(candidate)

@@ -34,7 +34,7 @@ def sent(parts: tuple[Part, ...]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("seconds", [5.0, 6.0, 15.0])
-def test_in_range_is_one_call_with_the_file_as_it_is(seconds: float) -> None:
+def test_audio_in_range_is_one_call_with_unchanged_file(seconds: float) -> None:
     clip = clip_of(seconds)
     route, parts = routed(clip, Settings(short_audio="error", long_audio="error"))
     assert route == Route("discrete", seconds)
@@ -44,7 +44,7 @@ def test_in_range_is_one_call_with_the_file_as_it_is(seconds: float) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 4.4, 4.99])
-def test_pad_adds_silence_first_where_the_service_skips(seconds: float, rate: int) -> None:
+def test_pad_adds_silence_in_skipped_part_first(seconds: float, rate: int) -> None:
     clip = clip_of(seconds, rate)
     route, parts = routed(clip, Settings())
     (pcm,) = sent(parts)
@@ -59,7 +59,7 @@ def test_pad_adds_silence_first_where_the_service_skips(seconds: float, rate: in
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 3.0, 4.99])
-def test_repeat_plays_it_again_in_whole_turns(seconds: float) -> None:
+def test_repeat_tiles_whole_item(seconds: float) -> None:
     clip = clip_of(seconds)
     route, parts = routed(clip, Settings(short_audio="repeat"))
     (pcm,) = sent(parts)
@@ -74,7 +74,7 @@ def test_skip() -> None:
     assert routed(clip_of(16.0), Settings(long_audio="skip")) == (Route(None, 16.0), ())
 
 
-def test_error_says_the_lengths_and_the_remedy() -> None:
+def test_error_has_lengths_and_remedy() -> None:
     with pytest.raises(errors.AudioTooShortError, match=r'4\.99 s is too short.*short_audio="pad"') as short:
         decide(4.99, Settings(short_audio="error"))
     assert (short.value.min_duration, short.value.actual_duration) == (5.0, 4.99)
@@ -110,7 +110,7 @@ def test_chunks_are_5_to_15_seconds_and_cover_everything() -> None:
     assert all(one.end == other.start for one, other in pairwise(parts))
 
 
-def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:
+def test_ready_file_over_size_limit_is_reencoded() -> None:
     body = (
         wav.encode(np.zeros(6 * 16_000, np.int16), 16_000)[12:]
         + b"LIST"
@@ -123,7 +123,7 @@ def test_a_ready_file_over_the_size_limit_is_written_anew() -> None:
     assert len(routed(clip, Settings())[1][0].wav) == 44 + 6 * 32_000
 
 
-def test_a_compressed_files_real_length_counts(tmp_path: Path) -> None:
+def test_compressed_file_is_routed_by_decoded_length(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp3"
     soundfile.write(path, voice(9.0), 16_000)
     whole = path.read_bytes()
@@ -148,13 +148,13 @@ def test_a_compressed_files_real_length_counts(tmp_path: Path) -> None:
         (15.5, {"long_audio": "chunk"}, [(7.75, 7.75)] * 2),
     ],
 )
-def test_the_length_tells_the_calls(
+def test_number_of_calls_follows_from_length(
     duration: float, settings: dict[str, str], calls: list[tuple[float, float]]
 ) -> None:
     assert decide(duration, Settings(**settings)).calls == calls
 
 
-def test_a_long_compressed_file_is_decoded_only_if_its_samples_are_needed() -> None:
+def test_long_compressed_file_is_decoded_only_if_samples_are_needed() -> None:
     file = io.BytesIO()
     soundfile.write(file, np.tile(voice(10.0, 8_000), 7), 8_000, format="FLAC")
     clip = open_clip(file.getvalue())

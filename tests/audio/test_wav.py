@@ -31,7 +31,7 @@ def read(data: bytes) -> WavHeader:
     return wav.read_header(io.BytesIO(data), len(data))
 
 
-def test_what_is_written_is_what_the_standard_library_writes() -> None:
+def test_encode_matches_standard_library() -> None:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
@@ -42,7 +42,7 @@ def test_what_is_written_is_what_the_standard_library_writes() -> None:
     assert read(file.getvalue()) == WavHeader(22_050, 1, 16, 800, 44, plain=True)
 
 
-def test_chunks_around_the_audio_are_passed_over() -> None:
+def test_chunks_around_audio_are_skipped() -> None:
     data = riff(chunk(b"JUNK", b"x" * 33), chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes()), chunk(b"LIST", b"abc"))
     assert read(data) == WavHeader(16_000, 1, 16, 800, 86, plain=True)
 
@@ -70,7 +70,7 @@ def test_only_16_bit_pcm_is_plain(tag: int, bits: int, channels: int) -> None:
     ],
     ids=["riff size", "trailing bytes", "half a chunk", "chunk too long", "byte rate", "ffmpeg pipe", "sox pipe"],
 )
-def test_odd_but_whole_files_are_read_and_not_sent_as_they_are(data: bytes) -> None:
+def test_unusual_files_are_read_but_not_sent_unchanged(data: bytes) -> None:
     assert read(data) == WavHeader(16_000, 1, 16, 800, 44, plain=False)
 
 
@@ -84,7 +84,7 @@ def test_odd_but_whole_files_are_read_and_not_sent_as_they_are(data: bytes) -> N
         (riff(chunk(b"data", PCM.tobytes())), "before its format"),
         (riff(chunk(b"fmt ", fmt()[:10]), chunk(b"data", PCM.tobytes())), "format is cut off"),
         (riff(chunk(b"fmt ", fmt(), length=9999)), "chunk is cut off"),
-        (riff(chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes(), length=4000)), "1600 of its 4000 bytes"),
+        (riff(chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes(), length=4000)), "1600 of 4000 bytes"),
         (riff(chunk(b"fmt ", fmt()), chunk(b"data", b"")), "no audio"),
         (riff(chunk(b"fmt ", fmt()), chunk(b"data", b"abc")), "within a frame"),
         (riff(chunk(b"fmt ", fmt()), chunk(b"fmt ", fmt()), chunk(b"data", bytes(8))), "two formats"),
@@ -95,13 +95,13 @@ def test_odd_but_whole_files_are_read_and_not_sent_as_they_are(data: bytes) -> N
         (riff(chunk(b"fmt ", fmt(bits=0)), chunk(b"data", bytes(6))), "0 bits"),
     ],
 )
-def test_damaged_files_are_refused_with_the_reason(data: bytes, reason: str) -> None:
+def test_damaged_file_error_has_reason(data: bytes, reason: str) -> None:
     with pytest.raises(WavError, match=reason):
         read(data)
 
 
 @pytest.mark.parametrize("cut", range(1, 48))
-def test_a_file_cut_anywhere_in_its_header_is_refused(cut: int) -> None:
+def test_truncated_header_raises(cut: int) -> None:
     with pytest.raises(WavError):
         read(wav.encode(PCM, 16_000)[:cut].ljust(12, b"\0") if cut < 12 else wav.encode(PCM, 16_000)[:cut])
 
@@ -114,11 +114,11 @@ def test_big_endian_and_64_bit_files() -> None:
         ds64, chunk(b"fmt ", fmt()), chunk(b"data", bytes(1600), length=0xFFFF_FFFF), magic=b"RF64", size=0xFFFF_FFFF
     )
     assert read(rf64) == WavHeader(16_000, 1, 16, 800, 80, plain=False)
-    with pytest.raises(WavError, match="1500 of its 1600"):
+    with pytest.raises(WavError, match="1500 of 1600"):
         read(rf64[:-100])
 
 
-def test_samples_are_found_behind_other_chunks() -> None:
+def test_samples_are_found_after_other_chunks() -> None:
     data = riff(chunk(b"LIST", b"abcd"), chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes()), chunk(b"LIST", b"ef"))
     assert np.array_equal(wav.samples(data), PCM)
     assert np.shares_memory(wav.samples(data), np.frombuffer(data, np.uint8))

@@ -1,4 +1,4 @@
-"""Servers and proxies of a few lines, which answer byte for byte what a test says."""
+"""Minimal servers and proxies that send exactly the bytes a test specifies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import trustme
 
-#: Seconds between two bytes of who dribbles: less than the timeouts of the tests.
+#: Seconds between two bytes of a slow sender: less than the timeouts of the tests.
 DRIBBLE = 0.2
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -92,7 +92,7 @@ class Peer:
                     self._serve(self, secure)
 
     def read(self, connection: socket.socket) -> bytes:
-        """Read one request; nothing at the end."""
+        """Read one request; empty at the end of the connection."""
         received = b""
         while b"\r\n\r\n" not in received:
             piece = connection.recv(65_536)
@@ -109,20 +109,20 @@ class Peer:
         return self.requests[-1]
 
     def dribble(self, connection: socket.socket, data: bytes) -> None:
-        """Send one byte after the other, and the last one again and again."""
+        """Send bytes one by one, and repeat the last one forever."""
         for at in range(10_000):
             connection.sendall(data[at : at + 1] or data[-1:])
             if self.stopped.wait(DRIBBLE):
                 return
 
     def flood(self, connection: socket.socket, data: bytes) -> None:
-        """Send the same as fast as it is taken."""
+        """Send the same bytes forever, as fast as possible."""
         while not self.stopped.is_set():
             connection.sendall(data)
 
 
 def answering(*answers: bytes) -> Serve:
-    """Answer the requests of a connection in turn, the last answer again and again; close after an empty one."""
+    """Answer the requests of a connection in turn and repeat the last answer; close after an empty one."""
 
     def serve(peer: Peer, connection: socket.socket) -> None:
         turn = iter(answers)
@@ -137,7 +137,7 @@ def answering(*answers: bytes) -> Serve:
 
 
 def dribbling(data: bytes, before: bytes = b"") -> Serve:
-    """Answer a request with some bytes at once, and the others one by one."""
+    """Answer a request with some bytes at once, then send bytes one by one."""
 
     def serve(peer: Peer, connection: socket.socket) -> None:
         peer.read(connection)
@@ -148,7 +148,7 @@ def dribbling(data: bytes, before: bytes = b"") -> Serve:
 
 
 def flooding(data: bytes, before: bytes = b"") -> Serve:
-    """Answer a request with some bytes, and then others without end."""
+    """Answer a request with some bytes, then with endless others."""
 
     def serve(peer: Peer, connection: socket.socket) -> None:
         peer.read(connection)
@@ -159,7 +159,7 @@ def flooding(data: bytes, before: bytes = b"") -> Serve:
 
 
 def tunnelling(port: int) -> Serve:
-    """Be a proxy that connects to a local port, whatever host it is asked for."""
+    """Act as a proxy that connects to a local port, whatever host is requested."""
 
     def serve(peer: Peer, connection: socket.socket) -> None:
         peer.read(connection)
@@ -183,14 +183,14 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 def context_for(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """Make the TLS context of a server."""
+    """Create the TLS context of a server."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(name).configure_cert(context)
     return context
 
 
 def free_port() -> int:
-    """Return a port where nobody listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -199,7 +199,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def at_most(seconds: float) -> Any:
-    """Assert that the block takes no longer."""
+    """Assert that the block takes at most this long."""
     begun = time.monotonic()
     yield
     assert time.monotonic() - begun <= seconds

@@ -19,11 +19,11 @@ SCORES = {"angry": 0.12, "happy": 0.78}
     ],
     ids=["live", "sdk readme", "dominant", "list"],
 )
-def test_every_known_shape_of_a_discrete_answer(answer: object) -> None:
+def test_every_known_form_of_discrete_answer(answer: object) -> None:
     assert read_discrete(answer, 1.0, 7.0) == EmotionSegment(1.0, 7.0, "happy", 0.78, SCORES)
 
 
-def test_an_answer_with_one_score_only() -> None:
+def test_answer_with_single_score() -> None:
     assert read_discrete({"main_emotion": "sad", "confidence": 0.4}, 0, 5).scores == {"sad": 0.4}
 
 
@@ -44,8 +44,8 @@ def test_an_answer_with_one_score_only() -> None:
         {"error": "no"},
     ],
 )
-def test_an_answer_that_is_none_is_no_answer(answer: object) -> None:
-    with pytest.raises(InvalidResponseError, match="cannot be understood"):
+def test_invalid_discrete_answer_raises(answer: object) -> None:
+    with pytest.raises(InvalidResponseError, match="cannot parse"):
         read_discrete(answer, 0, 5)
 
 
@@ -68,13 +68,13 @@ def test_timeline() -> None:
 
 
 @pytest.mark.parametrize(("clock", "seconds"), [("00:05", 5.0), ("01:02:03", 3723.0), ("2:00.5", 120.5), (7, 7.0)])
-def test_the_older_timeline(clock: object, seconds: float) -> None:
+def test_older_timeline_format(clock: object, seconds: float) -> None:
     rows = [{"t": "00:00", "emotion": "happy", "confidence": 0.5}, {"t": clock, "emotion": "sad", "confidence": 0.9}]
     segment = read_timeline({"emotions": rows}, 9_999.0)[1]
     assert (segment.start, segment.end, segment.emotion, segment.scores) == (seconds, seconds + 5, "sad", {"sad": 0.9})
 
 
-def test_an_older_timeline_without_a_zero_tells_the_ends() -> None:
+def test_older_timeline_without_zero_has_end_times() -> None:
     rows = [{"t": f"00:{t:02}", "emotion": "sad", "confidence": 0.9} for t in (5, 10, 15, 20)]
     assert [(s.start, s.end) for s in read_timeline({"emotions": rows}, 18.5)] == [
         (0, 5),
@@ -87,6 +87,6 @@ def test_an_older_timeline_without_a_zero_tells_the_ends() -> None:
 @pytest.mark.parametrize(
     "answer", [{}, {"emotions": []}, {"emotions": "sad"}, {"emotions": [{"emotion": "sad"}]}, {"emotions": [3]}, 5]
 )
-def test_a_timeline_that_is_none(answer: object) -> None:
+def test_invalid_timeline_raises(answer: object) -> None:
     with pytest.raises(InvalidResponseError):
         read_timeline(answer, 10.0)

@@ -38,10 +38,10 @@ class Service:
 
     def __call__(self, request_id: str) -> dict[str, Any] | None:
         self.polls += 1
-        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(said, Exception):
-            raise said
-        return said  # type: ignore[return-value]
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
 
 
 def run(service: Service, duration: float = 60.0) -> tuple[Any, list[float]]:
@@ -58,7 +58,7 @@ def run(service: Service, duration: float = 60.0) -> tuple[Any, list[float]]:
     return job.future, times
 
 
-def test_the_schedule_begins_soon_and_backs_off_to_five_seconds() -> None:
+def test_polling_backs_off_to_five_seconds() -> None:
     future, times = run(Service(*[None] * 8, DONE))
     assert future.result() == DONE
     assert times[:4] == pytest.approx([1.0, 2.0, 3.5, 5.75])
@@ -66,7 +66,7 @@ def test_the_schedule_begins_soon_and_backs_off_to_five_seconds() -> None:
 
 
 @pytest.mark.parametrize("duration", [20.0, 60.0, 3600.0])
-def test_a_job_that_never_ends_is_given_up_at_its_deadline(duration: float) -> None:
+def test_unfinished_job_times_out_at_deadline(duration: float) -> None:
     future, times = run(Service(None), duration)
     assert times[-1] == deadline_seconds(duration) == 120 + duration / 3
     with pytest.raises(errors.AsynchTimeoutError, match=r"r-1.*not finished in time.*24 hours") as caught:
@@ -78,39 +78,39 @@ def test_a_job_that_never_ends_is_given_up_at_its_deadline(duration: float) -> N
     "trouble",
     [errors.NetworkError("cut"), errors.ReadTimeoutError("slow"), errors.ServerError("down", status_code=500)],
 )
-def test_passing_trouble_is_polled_through(trouble: Exception) -> None:
+def test_polling_continues_after_transient_errors(trouble: Exception) -> None:
     future, times = run(Service(trouble, trouble, DONE))
     assert future.result() == DONE
     assert len(times) == 3
 
 
-def test_lasting_trouble_is_named_at_the_deadline() -> None:
+def test_timeout_error_names_last_poll_error() -> None:
     future, _ = run(Service(errors.ServerError("database gone", status_code=500)))
     with pytest.raises(errors.AsynchTimeoutError, match="database gone"):
         future.result()
 
 
-def test_a_429_is_waited_for() -> None:
+def test_poll_waits_after_429() -> None:
     _, times = run(Service(errors.RateLimitError("many", retry_after=17.0), DONE))
     assert times == [1.0, 18.0]
 
 
 @pytest.mark.parametrize(
-    ("said", "raised"),
+    ("answer", "raised"),
     [
         (errors.AuthenticationError("no"), errors.AuthenticationError),
         (errors.AsynchFailedError("no"), errors.AsynchFailedError),
         (errors.BadRequestError("gone", status_code=404), errors.AsynchExpiredError),
     ],
 )
-def test_what_cannot_get_better_ends_it_at_once(said: Exception, raised: type[Exception]) -> None:
-    future, times = run(Service(said))
+def test_permanent_error_ends_polling(answer: Exception, raised: type[Exception]) -> None:
+    future, times = run(Service(answer))
     assert times == [1.0]
     with pytest.raises(raised):
         future.result()
 
 
-def test_a_stopped_job_is_not_polled() -> None:
+def test_stopped_job_is_not_polled() -> None:
     service = Service(DONE)
     poller = Poller(service, Clock())
     job = poller.pending("r-1", 60.0, lambda: True)
@@ -119,7 +119,7 @@ def test_a_stopped_job_is_not_polled() -> None:
     assert service.polls == 0
 
 
-def test_many_jobs_share_one_thread_which_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_share_one_thread_that_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.01)
     poller = Poller(lambda request_id: {"id": request_id})
     futures = [poller.add(f"r-{n}", 60.0) for n in range(20)]
@@ -174,7 +174,7 @@ def test_calls_share_connections(quick: Sandbox, call: Path) -> None:
     assert quick.connections <= hosts
 
 
-def test_a_refused_key_surfaces_at_once(quick: Sandbox, call: Path) -> None:
+def test_rejected_key_raises_without_retries(quick: Sandbox, call: Path) -> None:
     request_id = client_for(quick).upload(call)
     for act in (lambda: client_for(quick, "wrong").upload(call), lambda: client_for(quick, "wrong").poll(request_id)):
         with pytest.raises(errors.AuthenticationError, match="VALENCE_API_KEY") as caught:
@@ -182,13 +182,13 @@ def test_a_refused_key_surfaces_at_once(quick: Sandbox, call: Path) -> None:
         assert "wrong" not in str(caught.value)
 
 
-def test_an_unknown_request_is_told_apart_from_one_that_is_not_ready(quick: Sandbox) -> None:
+def test_unknown_request_differs_from_pending_one(quick: Sandbox) -> None:
     with pytest.raises(errors.BadRequestError) as caught:
         client_for(quick).poll("no-such-request")
     assert caught.value.status_code == 404
 
 
-def test_a_failed_job_is_told_apart_from_one_that_is_not_ready(quick: Sandbox, tmp_path: Path) -> None:
+def test_failed_job_differs_from_pending_one(quick: Sandbox, tmp_path: Path) -> None:
     noise = tmp_path / "noise.wav"
     noise.write_bytes(b"no audio" * 1000)
     client = client_for(quick)
@@ -198,14 +198,14 @@ def test_a_failed_job_is_told_apart_from_one_that_is_not_ready(quick: Sandbox, t
     assert caught.value.request_id == request_id
 
 
-def test_a_file_over_the_policys_size_is_an_item_error(call: Path) -> None:
+def test_file_over_policy_size_raises_item_error(call: Path) -> None:
     with Sandbox(policy=Policy(max_audio_size_mb=0.1)) as sandbox:
         with pytest.raises(errors.FileTooLargeError, match='long_audio="chunk"') as caught:
             client_for(sandbox).upload(call)
         assert (caught.value.max_size_mb, sandbox.uploads) == (0.1, 0)
 
 
-def test_an_answer_that_never_comes_does_not_hang_the_sdk(call: Path) -> None:
+def test_sdk_upload_times_out(call: Path) -> None:
     with Sandbox(faults=Faults(script=["hang"], asynch=True)) as sandbox:
         client = client_for(sandbox, timeout=(1.0, 0.3))
         with pytest.raises(errors.ReadTimeoutError, match=r"within 0\.3 s"):
@@ -229,7 +229,7 @@ def test_an_answer_that_never_comes_does_not_hang_the_sdk(call: Path) -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_what_breaks_in_initiate_part_or_complete(call: Path, script: list[str], raised: type[Exception]) -> None:
+def test_failures_in_each_upload_step(call: Path, script: list[str], raised: type[Exception]) -> None:
     with Sandbox(faults=Faults(script=script, asynch=True)) as sandbox:
         with pytest.raises(raised) as caught:
             client_for(sandbox).upload(call)
@@ -237,7 +237,7 @@ def test_what_breaks_in_initiate_part_or_complete(call: Path, script: list[str],
         assert sandbox.key_leaks == 0
 
 
-def test_temporary_files_are_gone_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_are_always_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     clip = open_clip((voice(16.0), 16_000))
     assert clip is not None
@@ -253,7 +253,7 @@ def test_temporary_files_are_gone_whatever_happens(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_users_sdk_and_root_logger_are_untouched(quick: Sandbox, call: Path) -> None:
+def test_user_sdk_and_root_logger_are_untouched(quick: Sandbox, call: Path) -> None:
     code = f"""
 import logging
 from pathlib import Path
@@ -271,7 +271,7 @@ assert valenceai.client.requests is requests is valenceai.rate_limit.requests
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
 
 
-def test_root_handlers_of_the_user_stay(quick: Sandbox, call: Path) -> None:
+def test_user_root_handlers_are_kept(quick: Sandbox, call: Path) -> None:
     before = list(logging.getLogger().handlers)
     client_for(quick).upload(call)
     assert logging.getLogger().handlers == before

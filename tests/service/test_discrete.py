@@ -68,7 +68,7 @@ def test_calls_share_a_connection(sandbox: Sandbox) -> None:
     assert (sandbox.calls, sandbox.connections) == (5, 1)
 
 
-def test_few_bytes_beside_the_audio(sandbox: Sandbox) -> None:
+def test_multipart_overhead_is_small(sandbox: Sandbox) -> None:
     predict(sandbox)
     assert sandbox.bytes_received <= 1.01 * len(WAV)
 
@@ -82,7 +82,7 @@ def test_few_bytes_beside_the_audio(sandbox: Sandbox) -> None:
         (b"no wav at all", errors.BadRequestError, {"status_code": 400}),
     ],
 )
-def test_each_refusal_is_its_own_exception(
+def test_each_rejection_has_its_own_exception(
     sandbox: Sandbox, audio: bytes, raised: type[Exception], carried: dict[str, float]
 ) -> None:
     with pytest.raises(raised) as caught:
@@ -91,24 +91,24 @@ def test_each_refusal_is_its_own_exception(
     assert {name: getattr(caught.value, name) for name in carried} == carried
 
 
-def test_a_refused_key(sandbox: Sandbox) -> None:
+def test_rejected_key(sandbox: Sandbox) -> None:
     with pytest.raises(errors.AuthenticationError, match=r"HTTP 401.*VALENCE_API_KEY") as caught:
         predict(sandbox, api_key="wrong-key")
     assert "wrong-key" not in str(caught.value)
 
 
-def test_no_key_no_call(sandbox: Sandbox) -> None:
+def test_missing_key_sends_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(errors.MissingKeyError):
         predict(sandbox, api_key=None)
     assert sandbox.calls == 0
 
 
-def test_an_unknown_path_names_the_settings(sandbox: Sandbox) -> None:
+def test_unknown_path_error_names_settings(sandbox: Sandbox) -> None:
     with pytest.raises(errors.BadRequestError, match=r"404.*discrete_path"):
         predict(sandbox, discrete_path="/v2/emotion")
 
 
-def test_a_429_carries_the_wait() -> None:
+def test_429_error_has_retry_after() -> None:
     with Sandbox(policy=Policy(requests_per_minute=1)) as sandbox:
         client = client_for(sandbox)
         client.send(client.body(WAV))
@@ -129,7 +129,7 @@ def test_a_429_carries_the_wait() -> None:
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
     ],
 )
-def test_retry_after_in_every_form(asked: str, seconds: float | None) -> None:
+def test_every_form_of_retry_after(asked: str, seconds: float | None) -> None:
     response = requests.Response()
     response.headers["retry-after"] = asked
     assert _retry_after(response) == seconds
@@ -150,7 +150,7 @@ def test_retry_after_in_every_form(asked: str, seconds: float | None) -> None:
         ("418", errors.BadRequestError),
     ],
 )
-def test_each_failure_is_its_own_exception(fault: str, raised: type[Exception]) -> None:
+def test_each_failure_has_its_own_exception(fault: str, raised: type[Exception]) -> None:
     with Sandbox(faults=Faults(script=[fault], slow_seconds=30)) as sandbox:
         begun = time.monotonic()
         with pytest.raises(raised) as caught:
@@ -159,7 +159,7 @@ def test_each_failure_is_its_own_exception(fault: str, raised: type[Exception]) 
         assert time.monotonic() - begun < 5, "an answer that dribbles is not waited for"
 
 
-def test_an_answer_that_promises_more_than_it_gives() -> None:
+def test_answer_shorter_than_content_length() -> None:
     with (
         Sandbox(faults=Faults(script=["cut"])) as sandbox,
         pytest.raises((errors.NetworkError, errors.InvalidResponseError)),
@@ -167,14 +167,14 @@ def test_an_answer_that_promises_more_than_it_gives() -> None:
         predict(sandbox)
 
 
-def test_the_key_follows_no_redirect() -> None:
+def test_key_is_not_sent_to_redirects() -> None:
     with Sandbox(faults=Faults(script=["redirect"])) as sandbox:
         with pytest.raises(errors.RedirectError, match="base_url"):
             predict(sandbox)
         assert (sandbox.key_leaks, len(sandbox.requests)) == (0, 1)
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -185,7 +185,7 @@ def test_nobody_listens() -> None:
     assert caught.value.sent is False
 
 
-def test_a_key_that_the_service_echoes_is_masked() -> None:
+def test_echoed_key_is_masked() -> None:
     def serve() -> None:
         connection, _ = listener.accept()
         with connection:
@@ -206,9 +206,7 @@ def test_a_key_that_the_service_echoes_is_masked() -> None:
         server.join(5)
 
 
-def test_proxies_of_the_environment_are_read_once(
-    monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_environment_proxies_are_read_once(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, tmp_path: Path) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / ".netrc").write_text("default login a password b")

@@ -28,11 +28,11 @@ class Trial:
         monkeypatch.setattr("tenacity.nap.time.sleep", self.waits.append)
 
     def run(self, *script: object, max_attempts: int = 5) -> object:
-        said = list(script)
+        results = list(script)
 
         def attempt() -> object:
             self.calls += 1
-            result = said.pop(0) if len(said) > 1 else said[0]
+            result = results.pop(0) if len(results) > 1 else results[0]
             if isinstance(result, Exception):
                 raise result
             return result
@@ -55,20 +55,20 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
 
 
 @pytest.mark.parametrize("error", [*FREE, *BILLED], ids=repr)
-def test_passing_failures_are_tried_again(trial: Trial, error: Exception) -> None:
+def test_transient_failures_are_retried(trial: Trial, error: Exception) -> None:
     assert trial.run(error, error, "happy") == "happy"
     assert (trial.calls, trial.again, trial.failed) == (3, 2, [error, error])
 
 
 @pytest.mark.parametrize("error", FREE, ids=repr)
-def test_failures_that_cost_nothing_have_all_attempts(trial: Trial, error: Exception) -> None:
+def test_unbilled_failures_use_all_attempts(trial: Trial, error: Exception) -> None:
     with pytest.raises(type(error)):
         trial.run(error, max_attempts=9)
     assert trial.calls == 9
 
 
 @pytest.mark.parametrize("error", BILLED, ids=repr)
-def test_failures_that_may_have_been_billed_have_five(trial: Trial, error: Exception) -> None:
+def test_possibly_billed_failures_have_five_attempts(trial: Trial, error: Exception) -> None:
     with pytest.raises(type(error)):
         trial.run(error, max_attempts=9)
     assert trial.calls == 5
@@ -85,30 +85,30 @@ def test_failures_that_may_have_been_billed_have_five(trial: Trial, error: Excep
     ],
     ids=repr,
 )
-def test_what_cannot_get_better_is_not_tried_again(trial: Trial, error: Exception) -> None:
+def test_permanent_failures_are_not_retried(trial: Trial, error: Exception) -> None:
     with pytest.raises(type(error)):
         trial.run(error)
     assert trial.calls == 1
 
 
-def test_waits_grow(trial: Trial) -> None:
+def test_backoff_grows(trial: Trial) -> None:
     with pytest.raises(errors.ServerError):
         trial.run(errors.ServerError("down", status_code=500))
     for wait, least in zip(trial.waits, [0.5, 1.0, 2.0, 4.0], strict=True):
         assert least <= wait <= least + 0.5
 
 
-def test_a_429_holds_everybody_as_long_as_the_service_asks(trial: Trial) -> None:
+def test_429_holds_all_calls_for_retry_after(trial: Trial) -> None:
     trial.run(errors.RateLimitError("many", retry_after=7.0), "happy")
     assert (trial.holds, trial.waits) == ([7.0], [7.0])
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (9_000.0, 120.0)])
-def test_a_503_waits_as_long_as_the_service_asks_within_reason(trial: Trial, asked: float, waited: float) -> None:
+def test_503_waits_for_retry_after_up_to_maximum(trial: Trial, asked: float, waited: float) -> None:
     trial.run(errors.ServerError("busy", status_code=503, retry_after=asked), "happy")
     assert (trial.holds, trial.waits) == ([], [waited])
 
 
-def test_nothing_is_printed(trial: Trial, capfd: pytest.CaptureFixture[str]) -> None:
+def test_retries_print_nothing(trial: Trial, capfd: pytest.CaptureFixture[str]) -> None:
     trial.run(errors.NetworkError("cut"), "happy")
     assert capfd.readouterr() == ("", "")

@@ -32,7 +32,7 @@ from valence_integrations import Settings, errors
 from valence_integrations._service.discrete import DiscreteClient
 from valence_integrations._service.transport import MAX_ANSWER_BYTES, Transport
 
-#: Short timeouts, and what is promised for a call as a whole: both, and one second.
+#: Short timeouts, and the maximum time of a whole call: their sum plus one second.
 TIMEOUT = (0.3, 0.6)
 PROMISED = sum(TIMEOUT) + 1.0
 
@@ -90,13 +90,13 @@ def ending_with(answer: bytes) -> Serve:
 
 
 def in_turn(*answers: bytes) -> Serve:
-    """Answer all requests of the first connection with the first answer, and so on."""
+    """Answer all requests of the n-th connection with the n-th answer."""
     turn = iter(answers)
     return lambda peer, connection: answering(next(turn))(peer, connection)
 
 
 class TestAnswers:
-    def test_what_is_sent_and_what_is_read(self) -> None:
+    def test_request_and_response(self) -> None:
         with Peer(b"HTTP/1.1 201 Made\r\nX-Id: 3\r\nContent-Length: 7\r\n\r\n[1, 2] ") as peer:
             response = call(peer.url)
         assert (response.status_code, response.reason, response.headers["x-id"]) == (201, "Made", "3")
@@ -118,7 +118,7 @@ class TestAnswers:
         assert b"Content-Type: application/json\r\n" in peer.requests[0]
         assert peer.requests[1].startswith(b"GET /c HTTP/1.1\r\n")
 
-    def test_a_clip_is_sent_in_pieces_and_not_copied(self) -> None:
+    def test_clip_is_sent_in_pieces_without_copy(self) -> None:
         clip = bytes(8_000_000)
         received = [0]
 
@@ -152,13 +152,13 @@ class TestAnswers:
             assert [post(transport, peer.url).content for _ in range(2)] == [content] * 2
         assert peer.accepted == 1
 
-    def test_an_answer_without_a_length_ends_with_its_connection(self) -> None:
+    def test_answer_without_content_length(self) -> None:
         with Peer(ending_with(b"HTTP/1.1 200 OK\r\n\r\nall")) as peer, transport_to(peer.url) as transport:
             assert [post(transport, peer.url).content for _ in range(2)] == [b"all", b"all"]
         assert peer.accepted == 2
 
     @pytest.mark.parametrize("answer", [b"", OK[:-1], CHUNKED + b"3\r\nab", CHUNKED + b"3\r\nabc\r\n"])
-    def test_an_answer_that_ends_too_soon(self, answer: bytes) -> None:
+    def test_truncated_answer(self, answer: bytes) -> None:
         with (
             Peer(ending_with(answer)) as peer,
             pytest.raises(errors.NetworkError, match="broke before the answer was complete") as got,
@@ -176,13 +176,13 @@ class TestAnswers:
         ],
         ids=["not HTTP", "too many headers", "negative chunk"],
     )
-    def test_what_is_not_http(self, answer: bytes) -> None:
+    def test_invalid_http(self, answer: bytes) -> None:
         with Peer(answer) as peer, pytest.raises(errors.InvalidResponseError, match="is not valid HTTP") as got:
             call(peer.url)
         assert repr(answer[:15].decode())[1:-1] in str(got.value), "what came is quoted"
 
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-    def test_two_lengths(self) -> None:
+    def test_conflicting_content_lengths(self) -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab"
         with Peer(answer) as peer, pytest.raises(errors.InvalidResponseError, match="is not valid HTTP"):
             call(peer.url)
@@ -211,13 +211,13 @@ class TestTime:
             *("chunk extension", "chunk", "trailer line", "trailer lines", "100 Continue", "nothing"),
         ],
     )
-    def test_who_dribbles_is_not_waited_for(self, serve: Serve) -> None:
+    def test_slow_answer_times_out(self, serve: Serve) -> None:
         with Peer(serve) as peer, transport_to(peer.url, TIMEOUT) as transport, at_most(PROMISED):
             with pytest.raises(errors.ReadTimeoutError, match=rf"127\.0\.0\.1:{peer.port} within 0\.[69] s") as got:
                 post(transport, peer.url)
             assert got.value.sent
 
-    def test_interim_answers_without_end(self) -> None:
+    def test_endless_interim_answers(self) -> None:
         with (
             Peer(flooding(CONTINUE * 100)) as peer,
             at_most(PROMISED),
@@ -226,7 +226,7 @@ class TestTime:
             call(peer.url, TIMEOUT)
 
     @pytest.mark.parametrize("tls", [False, True])
-    def test_who_reads_slowly_is_not_waited_for(self, bundle: Path, authority: trustme.CA, tls: bool) -> None:
+    def test_slow_reader_times_out(self, bundle: Path, authority: trustme.CA, tls: bool) -> None:
         def serve(peer: Peer, connection: socket.socket) -> None:
             while connection.recv(1) and not peer.stopped.wait(0.1):
                 pass
@@ -239,7 +239,7 @@ class TestTime:
             call(peer.url, TIMEOUT, LARGE)
         assert got.value.sent
 
-    def test_over_tls(self, bundle: Path, authority: trustme.CA) -> None:
+    def test_slow_answer_over_tls_times_out(self, bundle: Path, authority: trustme.CA) -> None:
         with (
             Peer(dribbling(b"a", b"HTTP/1.1 200 OK\r\nX-Header: "), context_for(authority)) as peer,
             at_most(PROMISED),
@@ -247,14 +247,14 @@ class TestTime:
         ):
             call(peer.url, TIMEOUT)
 
-    def test_a_peer_that_is_silent_in_the_handshake(self, bundle: Path) -> None:
+    def test_silent_tls_handshake_times_out(self, bundle: Path) -> None:
         with Peer(lambda peer, connection: peer.stopped.wait(10) and None) as peer, at_most(PROMISED):
             secure = peer.url.replace("http:", "https:")
             with pytest.raises(errors.NetworkError, match="cannot be reached") as got:
                 call(secure, TIMEOUT)
         assert not got.value.sent
 
-    def test_a_proxy_that_dribbles(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_slow_proxy_times_out(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(dribbling(b"a", b"HTTP/1.1 200 OK\r\nX-Header: ")) as proxy, at_most(PROMISED):
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
             with pytest.raises(errors.ReadTimeoutError, match=f"proxy 127.0.0.1:{proxy.port}") as got:
@@ -282,7 +282,7 @@ class TestSize:
             *("chunks", "chunk extensions", "trailer lines"),
         ],
     )
-    def test_an_answer_that_is_too_large_is_not_held(self, serve: Serve) -> None:
+    def test_too_large_answer_is_not_held_in_memory(self, serve: Serve) -> None:
         tracemalloc.start()
         with (
             Peer(serve) as peer,
@@ -294,28 +294,28 @@ class TestSize:
         assert peak < 2.5 * MAX_ANSWER_BYTES
         assert len(str(got.value)) < 600
 
-    def test_just_small_enough(self) -> None:
+    def test_answer_of_maximum_size(self) -> None:
         body = b"a" * (MAX_ANSWER_BYTES - 100)
         with Peer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as peer:
             assert call(peer.url).content == body
 
-    def test_it_says_how_large(self) -> None:
+    def test_too_large_answer_error_names_maximum(self) -> None:
         peer = Peer(flooding(b"a" * 65_536, b"HTTP/1.1 200 OK\r\n\r\n"))
         with peer, pytest.raises(errors.InvalidResponseError, match="is larger than 4 MB; it begins with"):
             call(peer.url)
 
     @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
-    def test_a_compressed_answer(self, encoding: str) -> None:
+    def test_compressed_answer(self, encoding: str) -> None:
         body = gzip.compress(bytes(10_000_000))
         head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n" % (encoding.encode(), len(body))
         with Peer(head + body) as peer, pytest.raises(errors.InvalidResponseError, match=rf"compressed \({encoding}\)"):
             call(peer.url)
 
-    def test_identity_is_no_compression(self) -> None:
+    def test_identity_encoding_is_accepted(self) -> None:
         with Peer(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: Identity\r\n\r\n")) as peer:
             assert call(peer.url).content == b"{}"
 
-    def test_a_compressed_refusal_is_still_a_refusal(self) -> None:
+    def test_compressed_error_answer_keeps_its_status(self) -> None:
         body = gzip.compress(b"<html>")
         head = b"HTTP/1.1 503 Busy\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
         with Peer(head + body) as peer, pytest.raises(errors.ServerError, match="503: Busy") as got:
@@ -324,13 +324,13 @@ class TestSize:
 
 
 class TestConnections:
-    def test_one_after_the_other_they_share_a_connection(self) -> None:
+    def test_sequential_calls_share_a_connection(self) -> None:
         with Peer(OK) as peer, transport_to(peer.url) as transport:
             for _ in range(5):
                 assert post(transport, peer.url).content == b"{}"
         assert (peer.accepted, len(peer.requests)) == (1, 5)
 
-    def test_as_many_as_there_are_calls_under_way(self) -> None:
+    def test_one_connection_per_simultaneous_call(self) -> None:
         together = threading.Barrier(4)
 
         def serve(peer: Peer, connection: socket.socket) -> None:
@@ -342,7 +342,7 @@ class TestConnections:
             done = list(pool.map(lambda _: post(transport, peer.url).content, range(20)))
         assert (done, peer.accepted) == ([b"{}"] * 20, 4)
 
-    def test_one_that_the_server_has_closed_is_not_used(self) -> None:
+    def test_closed_connection_is_not_reused(self) -> None:
         closed = threading.Event()
 
         def serve(peer: Peer, connection: socket.socket) -> None:
@@ -358,7 +358,7 @@ class TestConnections:
                 closed.clear()
         assert (peer.accepted, len(peer.requests)) == (3, 3)
 
-    def test_one_that_the_server_is_going_to_close_is_not_used(self) -> None:
+    def test_closing_connection_is_not_reused(self) -> None:
         with (
             Peer(OK[:-4] + b"Connection: close\r\n\r\n{}") as peer,
             transport_to(peer.url) as transport,
@@ -367,7 +367,7 @@ class TestConnections:
         assert peer.accepted == 2
 
     @pytest.mark.parametrize("status", [101, 102, 103, 150])
-    def test_an_interim_answer_is_not_the_answer(self, status: int) -> None:
+    def test_interim_answer_is_not_final(self, status: int) -> None:
         interim = b"HTTP/1.1 %d Interim\r\n\r\n" % status
         stale = OK.replace(b"{}", b"no")
         with (
@@ -388,7 +388,7 @@ class TestConnections:
         ],
         ids=["too large", "compressed", "not HTTP"],
     )
-    def test_one_whose_answer_was_not_read_to_its_end_is_not_used(self, answer: bytes) -> None:
+    def test_connection_with_unread_answer_is_not_reused(self, answer: bytes) -> None:
         with (
             Peer(in_turn(answer, OK)) as peer,
             transport_to(peer.url) as transport,
@@ -399,8 +399,8 @@ class TestConnections:
         assert peer.accepted == 2
 
     @pytest.mark.parametrize("tls", [False, True])
-    def test_more_than_the_answer(self, bundle: Path, authority: trustme.CA, tls: bool) -> None:
-        # One TLS record: what http.client has not asked for stays within the TLS library, unseen at the socket.
+    def test_extra_bytes_after_answer(self, bundle: Path, authority: trustme.CA, tls: bool) -> None:
+        # One TLS record: bytes that http.client has not read stay in the TLS library, invisible at the socket.
         surplus = OK + b"\r\n" * 4_500 + OK.replace(b"{}", b"no")
         with (
             Peer(in_turn(surplus, OK), context_for(authority) if tls else None) as peer,
@@ -409,7 +409,7 @@ class TestConnections:
             assert [post(transport, peer.url).content for _ in range(2)] == [b"{}", b"{}"]
         assert peer.accepted == 2
 
-    def test_a_refusal_before_the_body_is_read(self) -> None:
+    def test_error_answer_before_body_is_read(self) -> None:
         def serve(peer: Peer, connection: socket.socket) -> None:
             connection.recv(1_000)
             connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
@@ -420,7 +420,7 @@ class TestConnections:
         with Peer(serve) as peer, pytest.raises(errors.FileTooLargeError, match="Too Large"):
             call(peer.url, data=LARGE)
 
-    def test_a_refusal_from_who_reads_no_more(self) -> None:
+    def test_error_answer_from_server_that_stops_reading(self) -> None:
         def serve(peer: Peer, connection: socket.socket) -> None:
             connection.recv(1_000)
             connection.sendall(b'HTTP/1.1 400 Bad\r\nContent-Length: 17\r\n\r\n{"error": "no."}\n')
@@ -429,7 +429,7 @@ class TestConnections:
         with Peer(serve) as peer, pytest.raises(errors.BadRequestError, match=r"HTTP 400: no\."):
             call(peer.url, data=LARGE)
 
-    def test_after_close_it_still_works(self) -> None:
+    def test_transport_works_after_close(self) -> None:
         with Peer(OK) as peer, transport_to(peer.url) as transport:
             post(transport, peer.url)
             transport.close()
@@ -460,12 +460,12 @@ class TestUnreachable:
         "url",
         ["https://[/x?secret", "ftp://host/x?secret", "x?secret", "http://host:99999/?secret", "https:///x?secret"],
     )
-    def test_an_address_that_is_not_valid(self, url: str) -> None:
+    def test_invalid_url(self, url: str) -> None:
         with transport_to("http://127.0.0.1") as transport, pytest.raises(errors.InvalidResponseError) as got:
             transport.send("PUT", url, data=BODY)
         assert "secret" not in str(got.value)
 
-    def test_a_connection_that_breaks_names_its_own_host(self) -> None:
+    def test_broken_connection_error_names_host(self) -> None:
         with (
             Peer(lambda peer, connection: None) as storage,
             transport_to("http://127.0.0.1") as transport,
@@ -478,7 +478,7 @@ class TestUnreachable:
 
 class TestTls:
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-    def test_the_bundle_of_the_environment(
+    def test_ca_bundle_from_environment(
         self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch, variable: str
     ) -> None:
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
@@ -487,9 +487,7 @@ class TestTls:
             assert [post(transport, peer.url).content for _ in range(3)] == [b"{}"] * 3
         assert (peer.accepted, len(peer.requests[0].partition(b"\r\n\r\n")[2])) == (1, len(BODY))
 
-    def test_a_directory_of_certificates(
-        self, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_ca_directory(self, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
         with (
             Peer(OK, context_for(authority)) as peer,
@@ -498,7 +496,7 @@ class TestTls:
             call(peer.url)
 
     @pytest.mark.parametrize("known", [False, True], ids=["an authority that nobody knows", "another host's name"])
-    def test_who_is_not_who_was_called(self, authority: trustme.CA, bundle: Path, known: bool) -> None:
+    def test_wrong_certificate(self, authority: trustme.CA, bundle: Path, known: bool) -> None:
         issuer = authority if known else trustme.CA()
         peer = Peer(OK, context_for(issuer, "elsewhere.example"))
         with (
@@ -511,25 +509,25 @@ class TestTls:
         assert not got.value.sent
         assert peer.requests == [], "the key was not sent"
 
-    def test_without_the_bundle(self, authority: trustme.CA) -> None:
+    def test_unknown_authority(self, authority: trustme.CA) -> None:
         with Peer(OK, context_for(authority)) as peer, pytest.raises(errors.NetworkError, match="certificate"):
             call(peer.url)
 
-    def test_a_server_without_tls(self, bundle: Path) -> None:
+    def test_server_without_tls(self, bundle: Path) -> None:
         with Peer(lambda peer, connection: connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as peer:
             secure = peer.url.replace("http:", "https:")
             with pytest.raises(errors.NetworkError, match="no secure connection") as got:
                 call(secure)
         assert not got.value.sent
 
-    def test_a_bundle_that_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_ca_bundle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
         with pytest.raises(errors.SettingsError, match=r"none\.pem.*REQUESTS_CA_BUNDLE"):
             call("https://127.0.0.1:9")
 
 
 class TestProxies:
-    def test_a_proxy_for_plain_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_proxy_for_plain_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(OK) as proxy:
             monkeypatch.setenv("HTTP_PROXY", f"http://user:pass%20word@127.0.0.1:{proxy.port}")
             assert call("http://localhost:9").content == b"{}"
@@ -537,7 +535,7 @@ class TestProxies:
         credentials = base64.b64encode(b"user:pass word")
         assert b"Proxy-Authorization: Basic " + credentials in proxy.requests[0]
 
-    def test_a_tunnel(self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_proxy_tunnel(self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         context = context_for(authority, "service.example")
         with Peer(OK, context) as peer, Peer(tunnelling(peer.port)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
@@ -547,14 +545,14 @@ class TestProxies:
         assert proxy.requests[0].startswith(b"CONNECT service.example:443 HTTP/1.")
         assert b"k-1" not in proxy.requests[0]
 
-    def test_a_tunnel_over_tls(self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_proxy_tunnel_over_tls(self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         peer = Peer(OK, context_for(authority, "service.example"))
         with peer, Peer(tunnelling(peer.port), context_for(authority, "localhost")) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"https://localhost:{proxy.port}")
             assert call("https://service.example").content == b"{}"
         assert (proxy.accepted, len(peer.requests)) == (1, 1)
 
-    def test_a_proxy_that_is_not_who_was_called(
+    def test_proxy_with_wrong_certificate(
         self, authority: trustme.CA, bundle: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Peer(OK, context_for(authority, "elsewhere.example")) as proxy:
@@ -564,7 +562,7 @@ class TestProxies:
         assert not got.value.sent
         assert proxy.requests == []
 
-    def test_each_host_has_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_host_has_its_own_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(OK) as peer, Peer(OK) as proxy, transport_to(peer.url) as transport:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -573,7 +571,7 @@ class TestProxies:
         assert [request.split(b" ")[:2] for request in peer.requests] == [[b"POST", b"/path?model=a"]]
         assert [request.split(b" ")[1] for request in proxy.requests] == [b"http://localhost:%d/file" % peer.port]
 
-    def test_the_service_through_a_proxy_and_the_storage_without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_service_uses_proxy_and_storage_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(OK) as storage, Peer(OK) as proxy, transport_to("http://localhost:9") as transport:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -581,7 +579,7 @@ class TestProxies:
             transport.send("PUT", f"{storage.url}/file", data=b"a")
         assert (len(proxy.requests), len(storage.requests)) == (1, 1)
 
-    def test_a_decision_holds_for_the_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_proxy_decision_is_cached_per_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(OK) as peer, transport_to(peer.url) as transport:
             post(transport, peer.url)
             monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -589,7 +587,7 @@ class TestProxies:
         assert len(peer.requests) == 2
 
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-    def test_a_proxy_that_refuses(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_proxy_that_rejects_the_tunnel(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.1:{proxy.port}")
             with pytest.raises(errors.NetworkError) as got:
@@ -599,7 +597,7 @@ class TestProxies:
         assert "secret" not in str(got.value)
         gc.collect()  # http.client of Python 3.10 leaves the answer of the proxy open
 
-    def test_a_proxy_whose_answer_is_too_large(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_too_large_proxy_answer(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(flooding(b"X: " + b"y" * 60_000 + b"\r\n", b"HTTP/1.1 200 OK\r\n")) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
             with pytest.raises(errors.NetworkError, match=f"proxy 127.0.0.1:{proxy.port} cannot be reached") as got:
@@ -607,14 +605,14 @@ class TestProxies:
         assert not got.value.sent
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
-    def test_a_proxy_that_is_not_there(self, bundle: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    def test_unreachable_proxy(self, bundle: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
         port = free_port()
         monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{port}")
         with pytest.raises(errors.NetworkError, match=f"the proxy 127.0.0.1:{port} cannot be reached") as got:
             call(f"{scheme}://localhost")
         assert not got.value.sent
 
-    def test_a_proxy_that_breaks_may_have_sent_the_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_broken_proxy_may_have_sent_the_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Peer(lambda peer, connection: peer.read(connection) and None) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             with pytest.raises(errors.NetworkError, match="broke") as got:
@@ -622,7 +620,7 @@ class TestProxies:
         assert got.value.sent
 
     @pytest.mark.parametrize("proxy", ["ftp://user:secret@host:1", "http://:80", "http://user:secret@[x"])
-    def test_a_proxy_that_cannot_be(self, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    def test_invalid_proxy(self, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
         monkeypatch.setenv("HTTP_PROXY", proxy)
         with pytest.raises(errors.SettingsError, match=r"cannot use a proxy.*HTTPS_PROXY") as got:
             call("http://localhost:9")
@@ -630,7 +628,7 @@ class TestProxies:
 
 
 class TestSecrets:
-    def test_no_password_of_a_netrc(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_netrc_is_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\ndefault login a password b\n")
         (tmp_path / ".netrc").chmod(0o600)
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
@@ -639,14 +637,14 @@ class TestSecrets:
             call(peer.url)
         assert b"authorization" not in peer.requests[0].lower()
 
-    def test_no_cookies(self) -> None:
+    def test_cookies_are_not_kept(self) -> None:
         with Peer(OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b\r\n\r\n")) as peer, transport_to(peer.url) as transport:
             post(transport, peer.url)
             post(transport, peer.url)
         assert b"cookie" not in peer.requests[1].lower()
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_the_key_follows_no_redirect(self, status: int) -> None:
+    def test_key_is_not_sent_to_redirects(self, status: int) -> None:
         other = Peer(OK)
         location = f"{other.url}/?X-Signature=secret&key=k-1".encode()
         peer = Peer(b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, location))
@@ -655,12 +653,12 @@ class TestSecrets:
         assert (peer.accepted, other.accepted) == (1, 0)
         assert "secret" not in str(got.value)
 
-    def test_a_redirect_to_nowhere(self) -> None:
+    def test_redirect_to_invalid_url(self) -> None:
         peer = Peer(b"HTTP/1.1 302 Moved\r\nLocation: http://[\xff\r\nContent-Length: 0\r\n\r\n")
         with peer, pytest.raises(errors.RedirectError):
             call(peer.url)
 
-    def test_an_echo_of_the_key_in_what_is_quoted(self) -> None:
+    def test_echoed_key_is_masked_in_quoted_answer(self) -> None:
         with (
             Peer(b"garbage k-secret-1" * 12 + b"\r\n\r\n") as peer,
             transport_to(peer.url, api_key="k-secret-1") as transport,
@@ -669,8 +667,8 @@ class TestSecrets:
             post(transport, peer.url)
         assert "k-secret" not in str(got.value)
 
-    def test_what_is_raised_has_no_past(self) -> None:
-        """A traceback with the causes shows the URL, and with it the query of a presigned one."""
+    def test_errors_have_no_context(self) -> None:
+        """A traceback with causes would show the URL, with the query of a presigned one."""
         with transport_to("http://127.0.0.1") as transport, pytest.raises(errors.NetworkError) as got:
             transport.send("PUT", f"http://127.0.0.1:{free_port()}/?X-Signature=secret", data=b"a")
         assert got.value.__cause__ is got.value.__context__ is None

@@ -1,1 +1,1 @@
-"""Audio: every form of an item, opened; how long it is, where it goes, and what is sent."""
+"""Audio: open items in every form, measure their length, route them, and encode what is sent."""

@@ -1,4 +1,4 @@
-"""A clip: the audio of one item, opened, and written in the form that the service takes."""
+"""`Clip`: the opened audio of one item, and its encoding in the format that the service accepts."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from valence_integrations.errors import AudioError, UnreadableAudioError
 __all__ = ["IDEAL_RATE", "MAX_RATE", "MIN_RATE", "Clip"]
 
 
-#: The lowest rate that the service takes [quickstart], in Hz.
+#: The lowest rate that the service accepts [quickstart], in Hz.
 MIN_RATE = 8_000
 
-#: The highest rate that is sent as it is, in Hz; above it, audio is resampled to the service's ideal 44.1 kHz.
+#: The highest rate that is sent without resampling, in Hz; above it, audio is resampled to the ideal 44.1 kHz.
 MAX_RATE = 48_000
 IDEAL_RATE = 44_100
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """One item's audio, opened.
+    """The opened audio of one item.
 
     Attributes
     ----------
     name : str
-        What messages call it.
+        Name of the item in messages.
     sampling_rate, channels, frames : int
-        What the header says; `frames` of a compressed file can be an estimate.
+        As in the header; `frames` of a compressed file can be an estimate.
     ready : bool
-        Whether it is a WAV file that the service takes as it is, so that it travels byte for byte.
+        Whether the source is a WAV file that the service accepts, which is sent unchanged.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Clip:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds."""
         return self.frames / self.sampling_rate
 
     @property
     def rate(self) -> int:
-        """Hz at which it is sent."""
+        """Sampling rate in Hz at which it is sent."""
         if self.sampling_rate > MAX_RATE:
             return IDEAL_RATE
         return max(self.sampling_rate, MIN_RATE)
@@ -74,12 +74,12 @@ class Clip:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def decoded(self) -> Clip:
-        """Return the clip with its mono waveform at `rate` in memory, and so with its exact length."""
+        """Return a clip with the decoded mono waveform at `rate`, whose length is exact."""
         pcm = self.pcm()
         return Clip(self.name, self.rate, 1, len(pcm), False, pcm)
 
     def blocks(self) -> Iterator[Int16]:
-        """Mono waveform at `rate`, piece by piece, so that a long item is never whole in memory."""
+        """Iterate over the mono waveform at `rate` in blocks, so that a long item is never entirely in memory."""
         try:
             blocks = self._floats()
             if self.rate != self.sampling_rate:
@@ -95,13 +95,13 @@ class Clip:
             raise error.named(self.name) from None
 
     def wav(self) -> bytes:
-        """WAV file that the service takes."""
+        """Encode the clip as a WAV file that the service accepts."""
         if self.ready:
             return self.source if isinstance(self.source, bytes) else cast("Path", self.source).read_bytes()
         return wav.encode(self.pcm(), self.rate)
 
     def save(self, path: Path) -> None:
-        """Write the WAV file that the service takes; one that is ready on disk is linked, not copied."""
+        """Write the WAV file that the service accepts; a ready file on disk is linked, not copied."""
         if self.ready and isinstance(self.source, Path):
             try:
                 path.symlink_to(self.source.absolute())
@@ -120,13 +120,13 @@ class Clip:
 
     @property
     def _is_decoded(self) -> bool:
-        """Whether the source is what `pcm` returns."""
+        """Whether `pcm` can return the source unchanged."""
         source = self.source
         is_mono = isinstance(source, np.ndarray) and source.dtype == np.int16 and source.ndim == 1
         return is_mono and self.rate == self.sampling_rate
 
     def _floats(self) -> Iterator[Float32]:
-        """Mono float waveform at its own rate."""
+        """Iterate over the mono float waveform at `sampling_rate`."""
         if not isinstance(self.source, np.ndarray):
             for block in decode.blocks(self.source, self.frames):
                 yield mix_down(block)

@@ -1,4 +1,4 @@
-"""Where a long waveform is cut: near pauses."""
+"""Cut long waveforms near pauses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 __all__ = ["cut_points"]
 
-#: Levels are measured for hops of 10 ms.
+#: Levels are measured in hops of 10 ms.
 _HOPS_PER_SECOND = 100
 
-#: A pause is at least this long: between syllables it is shorter.
+#: Minimum length of a pause; gaps between syllables are shorter.
 _PAUSE_SECONDS = 0.2
 
-#: Below this level, in dB under full scale, everything is equally silent.
+#: Levels below this, in dB relative to full scale, count as equally silent.
 _SILENCE_DB = -60.0
 
-#: How much louder a cut may be for each second that it comes later: fewer calls for the same audio.
+#: How much louder a cut may be for each second that it is later; later cuts mean fewer calls.
 _DB_PER_SECOND = 1.0
 
 _FULL_SCALE = 32768
@@ -36,12 +36,12 @@ def cut_points(pcm: Int16, rate: int, *, shortest: float, longest: float) -> lis
     rate : int
         Hz.
     shortest, longest : float
-        Seconds that a clip lasts at least and at most; `longest` is at least twice `shortest`.
+        Minimum and maximum length of a clip in seconds; `longest` must be at least twice `shortest`.
 
     Returns
     -------
     list of int
-        Frames, from 0 to the waveform's length; two neighbours enclose a clip.
+        Frames from 0 to the waveform's length; each adjacent pair bounds a clip.
     """
     hop = rate // _HOPS_PER_SECOND
     levels = _levels(pcm, hop)
@@ -57,7 +57,7 @@ def cut_points(pcm: Int16, rate: int, *, shortest: float, longest: float) -> lis
 
 
 def _levels(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
-    """Level around each hop, in dB under full scale."""
+    """Level around each hop, in dB relative to full scale."""
     width = round(_PAUSE_SECONDS * _HOPS_PER_SECOND)
     rms = np.pad(_rms(pcm, hop), width // 2, mode="edge")
     mean = np.convolve(rms, np.full(width, 1 / width), mode="same")
@@ -67,10 +67,10 @@ def _levels(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
 
 
 def _rms(pcm: Int16, hop: int) -> npt.NDArray[np.float32]:
-    """Root of the mean square of each whole hop.
+    """Root mean square of each whole hop.
 
-    The numbers are those of ``librosa.feature.rms(y=pcm, frame_length=hop, hop_length=hop, center=False)``, of which
-    the first call takes seconds.
+    Equals ``librosa.feature.rms(y=pcm, frame_length=hop, hop_length=hop, center=False)``, whose first call takes
+    seconds.
     """
     samples = pcm[: len(pcm) // hop * hop].astype(np.float32).reshape(-1, hop)
     np.square(samples, out=samples)

@@ -1,4 +1,4 @@
-"""Decoding: soundfile for what it reads, PyAV (the ``av`` extra) for the rest."""
+"""Decode audio files: with soundfile where it supports the format, else with PyAV (the ``av`` extra)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 
-#: Frames decoded at once.
+#: Frames per decoded block.
 _BLOCK = 2**18
 
 
 class Info(NamedTuple):
-    """What the header of a file says."""
+    """Contents of a file's header."""
 
     sampling_rate: int
     channels: int
@@ -39,12 +39,12 @@ def probe(source: bytes | Path) -> Info:
 
 
 def blocks(source: bytes | Path, frames: int) -> Iterator[Float32]:
-    """Decode a file, piece by piece, to ``(frames, channels)`` between -1 and 1.
+    """Decode a file in blocks of shape ``(frames, channels)``, with values between -1 and 1.
 
     Raises
     ------
     UnreadableAudioError
-        If it is damaged, or has less audio than the `frames` of its header.
+        If the file is damaged, or has less audio than `frames`.
     """
     try:
         file = _open_soundfile(source)
@@ -64,20 +64,20 @@ def blocks(source: bytes | Path, frames: int) -> Iterator[Float32]:
             read += len(block)
             yield block
         if exact and read < frames:
-            raise _damaged(f"the file is cut off: {read} of its {frames} frames are there.")
+            raise _damaged(f"the file is cut off: it has only {read} of {frames} frames.")
 
 
 def _open_soundfile(source: bytes | Path) -> soundfile.SoundFile:
     import soundfile
 
-    class StraightOn(soundfile.SoundFile):  # type: ignore[misc]
-        """soundfile seeks after each read of a file that can seek, which makes an MP3 decoder lose its place."""
+    class SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]
+        """Not seekable: soundfile seeks after each read of a seekable file, which breaks the decoding of MP3."""
 
         def seekable(self) -> bool:
             return False
 
     try:
-        return StraightOn(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        return SequentialSoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (RuntimeError, TypeError, ValueError) as error:
         raise UnreadableAudioError(f"this is not a readable audio file: {error}", code="audio_format_unknown") from None
 
@@ -95,10 +95,10 @@ def _open_av(source: bytes | Path) -> Any:
     except (av.FFmpegError, ValueError):
         raise _unknown() from None
     stream = next(iter(container.streams.audio), None)
-    # FFmpeg takes some bytes that are no audio, such as b"\x04", for audio without a rate.
+    # FFmpeg accepts some bytes that are not audio, such as b"\x04", as audio without a rate.
     if stream is None or stream.codec_context is None or not stream.codec_context.sample_rate:
         container.close()
-        raise UnreadableAudioError("the file has no audio that can be decoded.", code="audio_empty")
+        raise UnreadableAudioError("the file has no decodable audio.", code="audio_empty")
     return container
 
 

@@ -1,4 +1,4 @@
-"""What stands for no item: nothing is sent for it, and it is no error."""
+"""Detect missing items, which are not sent and are not an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["is_missing"]
 
 
 def is_missing(item: object) -> bool:
-    """Whether it is None, NaN, or what pandas has for them."""
+    """Whether an item is None, NaN, ``pd.NA`` or ``pd.NaT``."""
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(item, (float, np.floating)) and math.isnan(item)

@@ -1,4 +1,4 @@
-"""Open an item, in every form that an item may have, without decoding it where that is possible."""
+"""Open items in every supported form, without decoding them if possible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from valence_integrations.errors import AudioError, AudioNotFoundError, Code, Un
 
 __all__ = ["open_clip"]
 
-#: A file up to this size is read at once; of a larger one, only the header.
+#: Files up to this size are read at once; of larger ones, only the header.
 _IN_MEMORY = 8 * 2**20
 
 
@@ -29,14 +29,14 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
-    """Open one item, in any of the forms that an item may have.
+    """Open one item in any supported form.
 
     Parameters
     ----------
     item : object
         See *Audio an item may be* in the documentation.
     sampling_rate : int, default=16000
-        Rate in Hz of a waveform that comes without one.
+        Rate in Hz of a waveform without one.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     Raises
     ------
     AudioError
-        If the item is no audio, is damaged, or needs an extra that is not installed; the message names the item.
+        If the item is not audio, is damaged, or needs an extra that is not installed; the message names the item.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
         return _open_path(item)
     if isinstance(item, np.bytes_):
         raise UnreadableAudioError(
-            "numpy cuts zeros off the end of bytes, so this is not the file any more.",
+            "numpy strips the NUL bytes at the end of bytes, which damages the file.",
             code="item_invalid",
             remedy="Use dtype object.",
         ).named(f"numpy bytes of {len(item)} bytes")
@@ -74,7 +74,7 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[0], Number):
         return _open_waveform(item[0], item[1])
     if getattr(item, "_hf_encoded", None):
-        # What the decoder of `datasets` was made of: the file itself, which need not be decoded.
+        # The encoded file behind a decoder of `datasets`, which need not be decoded.
         return open_clip(item._hf_encoded, sampling_rate)
     if hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
@@ -99,7 +99,7 @@ def _open_path(path: str | os.PathLike[Any]) -> Clip:
             raise UnreadableAudioError("the path is empty.", code="audio_path_invalid")
         if _URL.match(name):
             raise UnreadableAudioError(
-                "addresses are not fetched.", code="url_not_fetched", remedy="Download the file, and give its path."
+                "URLs are not fetched.", code="url_not_fetched", remedy="Download the file, and give its path."
             )
         return _open_file_at(Path(name), name)
     except AudioError as error:
@@ -200,5 +200,5 @@ def _open_waveform(waveform: Any, sampling_rate: Any) -> Clip:
     except AudioError as error:
         raise error.named(name) from None
     except (TypeError, ValueError) as error:
-        raise UnreadableAudioError(f"it is no waveform: {error}.", code="waveform_invalid").named(name) from None
+        raise UnreadableAudioError(f"this is not a waveform: {error}.", code="waveform_invalid").named(name) from None
     return Clip(name, rate, array.shape[1] if array.ndim == 2 else 1, len(array), False, array)

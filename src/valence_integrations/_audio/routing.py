@@ -1,7 +1,7 @@
-"""Routing: which API an item goes to, by its length, and as which WAV files.
+"""Route items to an API by their length, and render the WAV files to send.
 
 ================  =====================================================================
-length            way
+length            route
 ================  =====================================================================
 under 5.0 s       ``short_audio``: pad, repeat, skip or error
 5.0 to 15 s       one DiscreteAPI call
@@ -39,17 +39,17 @@ __all__ = [
     "render",
 ]
 
-#: The service wants 4.5 s after the 0.5 s that it skips [SDK, live probe].
+#: The service needs 4.5 s after the 0.5 s that it skips [SDK, live probe].
 MIN_SECONDS = 5.0
 SKIPPED_SECONDS = 0.5
 
-#: The longest clip that the DiscreteAPI takes [SDK].
+#: The longest clip that the DiscreteAPI accepts [SDK].
 MAX_SECONDS = 15.0
 
-#: The largest file that the DiscreteAPI takes [SDK].
+#: The largest file that the DiscreteAPI accepts [SDK].
 MAX_BYTES = 6 * 2**20
 
-#: The length of a compressed file is known for sure only when it is decoded; over this, its header is believed.
+#: The exact length of a compressed file is known only after decoding; above this length, the header is trusted.
 _DECODE_FIRST_SECONDS = 60.0
 
 #: Mean length of the clips that a long item is cut into (13.3 to 14.9 s measured).
@@ -60,7 +60,7 @@ Int16 = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A WAV file for one DiscreteAPI call, and the stretch of the item that it stands for, in seconds."""
+    """A WAV file for one DiscreteAPI call, and the interval of the item that it covers, in seconds."""
 
     wav: bytes
     start: float
@@ -73,7 +73,7 @@ class Part:
 
     @property
     def seconds(self) -> float:
-        """Length of the stretch."""
+        """Length of the interval in seconds."""
         return self.end - self.start
 
 
@@ -179,10 +179,10 @@ def _decide_long(duration: float, settings: Settings) -> Route:
 
 
 def measured(clip: Clip, settings: Settings) -> Clip:
-    """Return the clip with a length that is known for sure.
+    """Return the clip with its exact length.
 
-    The header of a compressed file may err, so a file up to a minute long is decoded, and a longer one if its samples
-    are needed anyway.
+    The header of a compressed file may be wrong, so files of up to a minute are decoded, and longer ones if their
+    samples are needed anyway.
     """
     needs_samples = clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
     if clip.ready or (clip.duration > _DECODE_FIRST_SECONDS and not needs_samples):
@@ -191,19 +191,19 @@ def measured(clip: Clip, settings: Settings) -> Clip:
 
 
 def render(clip: Clip, route: Route) -> tuple[Part, ...]:
-    """Make the WAV files for the DiscreteAPI; none for an item that is skipped or uploaded.
+    """Make the WAV files for the DiscreteAPI; an empty tuple for an item that is skipped or uploaded.
 
     Parameters
     ----------
     clip : Clip
-        As `measured` returned it.
+        As returned by `measured`.
     route : Route
-        What `decide` said about its duration.
+        As returned by `decide` for its duration.
 
     Raises
     ------
     AudioError
-        If it cannot be decoded.
+        If the clip cannot be decoded.
     """
     rate = clip.rate
     if route.source == "chunk":
@@ -214,7 +214,7 @@ def render(clip: Clip, route: Route) -> tuple[Part, ...]:
         return ()
     if route.change is None:
         data = clip.wav()
-        if len(data) > MAX_BYTES:  # metadata, as the audio of 15 s is smaller
+        if len(data) > MAX_BYTES:  # because of metadata: 15 s of audio are smaller
             data = wav.encode(clip.pcm(), rate)
         return (Part(data, 0.0, route.duration),)
     if route.change == "truncate":
@@ -225,12 +225,12 @@ def render(clip: Clip, route: Route) -> tuple[Part, ...]:
 
 
 def _padded(pcm: Int16, rate: int) -> Int16:
-    """Lengthen with silence: first in front, where the service skips, so that it hears the whole item."""
+    """Pad with silence, first at the start, which the service skips, so that it hears the whole item."""
     missing = math.ceil(MIN_SECONDS * rate) - len(pcm)
     front = min(missing, math.ceil(SKIPPED_SECONDS * rate))
     return np.pad(pcm, (front, missing - front))
 
 
 def _repeated(pcm: Int16, rate: int) -> Int16:
-    """Lengthen by playing it again, in whole turns."""
+    """Repeat the whole item until it is long enough."""
     return np.tile(pcm, math.ceil(MIN_SECONDS * rate / len(pcm)))

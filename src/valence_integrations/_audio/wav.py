@@ -1,4 +1,4 @@
-"""WAV headers: read them without decoding, and write the one form that is sent."""
+"""Read WAV headers without decoding, and write the WAV files that are sent."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["HEADER_SIZE", "WavError", "WavHeader", "encode", "header", "read_hea
 
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 
-#: Programs that write to a pipe put a length in this range, as they do not know it: ffmpeg 0xFFFFFFFF, sox 0x7FFFF0xx.
+#: Lengths that programs write to a pipe, where they do not know the real one: ffmpeg 0xFFFFFFFF, sox 0x7FFFF0xx.
 _UNKNOWN_LENGTH = range(0x7FFF_F000, 0x1_0000_0000)
 
-#: Bytes in front of the samples in what `encode` writes.
+#: Bytes before the samples in files written by `encode`.
 HEADER_SIZE = 44
 
 
 class WavError(ValueError):
-    """The file calls itself WAV, and is not well-formed."""
+    """The file has a WAV signature, but is malformed."""
 
 
 @dataclass(frozen=True)
 class WavHeader:
-    """What the header of a well-formed WAV file says.
+    """Contents of the header of a well-formed WAV file.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class WavHeader:
     start : int
         Position of the first sample in the file, in bytes.
     plain : bool
-        Whether every reader understands the file as it is: little-endian 16-bit PCM, and nothing odd in its structure.
+        Whether every reader supports the file: little-endian 16-bit PCM with a regular structure.
     """
 
     sampling_rate: int
@@ -63,9 +63,9 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
     Raises
     ------
     WavError
-        If it is damaged: cut off, without format or audio, or contradicting itself.
+        If the file is cut off, inconsistent, or has no format or no audio.
     """
-    magic, riff_size, form = struct.unpack("<4sI4s", _exactly(file, 12))
+    magic, riff_size, form = struct.unpack("<4sI4s", _read_exactly(file, 12))
     if form != b"WAVE":
         raise WavError("it is a RIFF file, but not a WAV file")
     endian = ">" if magic == b"RIFX" else "<"
@@ -79,10 +79,10 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
                 raise WavError("its audio comes before its format")
             if length == 0xFFFF_FFFF and long_data_size is not None:
                 length = long_data_size
-            return _finish(file, size, fmt, length, plain=plain)
+            return _read_data(file, size, fmt, length, plain=plain)
         if file.tell() + length > size:
             raise WavError(f"its {kind.decode('ascii', 'replace')!r} chunk is cut off")
-        body = _exactly(file, length) if kind in (b"fmt ", b"ds64") else b""
+        body = _read_exactly(file, length) if kind in (b"fmt ", b"ds64") else b""
         if kind == b"fmt " and fmt is not None:
             raise WavError("it has two formats")
         if kind == b"fmt ":
@@ -101,13 +101,13 @@ def _format(body: bytes, endian: str) -> tuple[int, int, int, int, int, int]:
         (subformat,) = struct.unpack_from(f"{endian}H", body, 24)
         tag = _EXTENSIBLE if subformat == _PCM else subformat
     if channels == 0 or rate == 0:
-        raise WavError(f"it says {channels} channels at {rate} Hz")
+        raise WavError(f"its header declares {channels} channels at {rate} Hz")
     if tag in (_PCM, _FLOAT, _EXTENSIBLE) and (bits == 0 or block != channels * ((bits + 7) // 8)):
-        raise WavError(f"it says {channels} channels of {bits} bits in frames of {block} bytes")
+        raise WavError(f"its header declares {channels} channels of {bits} bits in frames of {block} bytes")
     return tag, channels, rate, byte_rate, block, bits
 
 
-def _finish(
+def _read_data(
     file: BinaryIO, size: int, fmt: tuple[int, int, int, int, int, int], length: int, *, plain: bool
 ) -> WavHeader:
     tag, channels, rate, byte_rate, block, bits = fmt
@@ -116,7 +116,7 @@ def _finish(
     if length in _UNKNOWN_LENGTH and length > available:
         length, plain = available - available % max(block, 1), False
     if length > available:
-        raise WavError(f"it is cut off: {available} of its {length} bytes of audio are there")
+        raise WavError(f"it is cut off: it has only {available} of {length} bytes of audio")
     if tag not in (_PCM, _FLOAT, _EXTENSIBLE):
         return WavHeader(rate, channels, bits, None, start, plain=False)
     if length % block:
@@ -129,7 +129,7 @@ def _finish(
 
 
 def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
-    """Whether what follows the audio is whole chunks, up to the end of the file."""
+    """Whether only whole chunks follow the audio, up to the end of the file."""
     while position < size:
         file.seek(position)
         head = file.read(8)
@@ -142,7 +142,7 @@ def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
     return position == size
 
 
-def _exactly(file: BinaryIO, length: int) -> bytes:
+def _read_exactly(file: BinaryIO, length: int) -> bytes:
     data = file.read(length)
     if len(data) < length:
         raise WavError("it is cut off within its header")
@@ -170,6 +170,6 @@ def header(sampling_rate: int, data_size: int) -> bytes:
 
 
 def encode(pcm: npt.NDArray[np.int16], sampling_rate: int) -> bytes:
-    """Mono 16-bit WAV file of a waveform."""
+    """Encode a mono waveform as a 16-bit WAV file."""
     data = pcm.astype("<i2", copy=False).tobytes()
     return header(sampling_rate, len(data)) + data

@@ -1,4 +1,4 @@
-"""Waveforms in memory: which shapes and types are accepted, and how they become mono samples."""
+"""Waveforms in memory: validate their shape and type, and convert them to mono samples."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 Int16: TypeAlias = npt.NDArray[np.int16]
 Float32: TypeAlias = npt.NDArray[np.float32]
 
-#: Below this, in Hz, there is no speech to hear: the rate is a mistake.
+#: Lower rates, in Hz, cannot carry speech and are considered a mistake.
 _LOWEST_RATE = 1_000
 
 
-#: More channels than this are taken for frames when the layout of a 2-D waveform is told apart.
+#: An axis of a 2-D waveform that is longer than this is considered to be the frames.
 _MAX_CHANNELS = 32
 
 
@@ -53,7 +53,7 @@ def samples_of(waveform: Any) -> npt.NDArray[Any]:
 
 
 def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """64-bit integers, as lists of Python numbers become: no audio has that width, so the values tell it."""
+    """Narrow 64-bit integers (from lists of Python numbers) to the smallest width of audio that fits the values."""
     peak = max(-int(array.min()), int(array.max()))
     for width in (np.int16, np.int32):
         limits = np.iinfo(width)
@@ -73,17 +73,19 @@ def checked_rate(sampling_rate: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise UnreadableAudioError(
-        f"its sampling_rate must be a whole number of Hz, {_LOWEST_RATE} at least, not {sampling_rate!r}.",
+        f"its sampling_rate must be a whole number of at least {_LOWEST_RATE} Hz, not {sampling_rate!r}.",
         code="sampling_rate_invalid",
     )
 
 
 def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Tell (frames, channels) and (channels, frames) apart: the channels are the few."""
+    """Return the waveform as (frames, channels); the shorter axis is the channels."""
     if array.ndim == 1:
         return array
     if array.ndim != 2:
-        raise UnreadableAudioError("a waveform has one dimension, or two with its channels.", code="waveform_invalid")
+        raise UnreadableAudioError(
+            "a waveform must have one dimension, or two if it has channels.", code="waveform_invalid"
+        )
     first, second = array.shape
     if 1 in (first, second):
         return array.reshape(-1)
@@ -92,14 +94,14 @@ def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if second <= _MAX_CHANNELS < first:
         return array
     raise UnreadableAudioError(
-        "which axis holds the channels is ambiguous.",
+        "it is ambiguous which axis holds the channels.",
         code="waveform_invalid",
         remedy="Mix it down to one dimension, or give one channel.",
     )
 
 
 def to_float(array: npt.NDArray[Any]) -> Float32:
-    """Samples between -1 and 1. A float waveform beyond that is scaled down as a whole, not clipped."""
+    """Convert samples to floats between -1 and 1. A float waveform beyond that is scaled down, not clipped."""
     if array.dtype.kind == "u":
         middle = float(2 ** (8 * array.itemsize - 1))
         return ((array.astype(np.float64) - middle) / middle).astype(np.float32)
@@ -112,7 +114,7 @@ def to_float(array: npt.NDArray[Any]) -> Float32:
 
 
 def mix_down(block: Float32) -> Float32:
-    """Mean of the channels; a matrix product is ten times as fast as ``mean``."""
+    """Mean of the channels, as a matrix product, which is ten times as fast as ``mean``."""
     if block.ndim == 1:
         return block
     channels = block.shape[1]
@@ -131,5 +133,5 @@ def to_int16(block: Float32) -> Int16:
 
 def _not_finite() -> UnreadableAudioError:
     return UnreadableAudioError(
-        "it has samples that are NaN or infinite.", code="waveform_invalid", remedy="Replace or drop them."
+        "some samples are NaN or infinite.", code="waveform_invalid", remedy="Replace or drop them."
     )

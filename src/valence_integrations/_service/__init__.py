@@ -1,1 +1,1 @@
-"""The service: HTTP, the two APIs, their answers, and which failures are tried again."""
+"""The service: HTTP, the two APIs, parsing of their answers, and retries."""

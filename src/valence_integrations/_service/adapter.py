@@ -1,4 +1,4 @@
-"""How requests sends: through bounded connections, with one TLS context, and without retries."""
+"""An adapter for requests: bounded connections, one TLS context, no retries."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from valence_integrations._service.bounded import BoundedTLSSocket, Call, Unusab
 
 __all__ = ["BoundedAdapter", "host_of"]
 
-#: Bytes of an answer that are read at a time.
+#: Bytes of an answer read at a time.
 _PIECE = 65_536
 
 _NO_RETRIES = urllib3.Retry(False)
 
 
 def host_of(url: str) -> str:
-    """Return the host and port of a URL, without a user's name and password; raise ValueError without a host."""
+    """Return the host and port of a URL, without credentials; raise ValueError if there is no host."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     if not parts.hostname:
         raise ValueError("no host")
@@ -36,16 +36,16 @@ def host_of(url: str) -> str:
 
 
 class BoundedAdapter(requests.adapters.HTTPAdapter):
-    """Sends requests through bounded connections, and reads each answer whole; needs a `Call`.
+    """Sends requests through bounded connections and reads each answer completely; needs a current `Call`.
 
-    It retries nothing, and raises urllib3's exceptions beside its own.
+    It does not retry, and raises urllib3's exceptions besides its own.
 
     Parameters
     ----------
     ca_bundle : Path
         File or directory with the certificates to trust.
     connections : int
-        Connections to each host that are kept open.
+        Maximum number of idle connections per host.
     """
 
     def __init__(self, ca_bundle: Path, connections: int) -> None:
@@ -56,7 +56,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
+        """Create the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         use_bounded_connections(self.poolmanager)
 
@@ -70,7 +70,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
             return self.proxy_manager[proxy]
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
-        """Send a request, and read the answer whole."""
+        """Send a request and read the complete answer."""
         url = str(request.url)
         proxy = requests.utils.select_proxy(url, options["proxies"])
         connect, read = options["timeout"]
@@ -99,7 +99,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         return response
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close all idle connections."""
         self._pools.clear()
         super().close()
 
@@ -124,7 +124,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             # Neither the proxy nor the exception is quoted: they may contain a password.
             raise errors.SettingsError(
-                "cannot use a proxy of the environment.",
+                "cannot use a proxy from the environment.",
                 code="invalid_environment",
                 remedy="Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; for SOCKS: pip install 'requests[socks]'",
             ) from None
@@ -152,13 +152,13 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
 
 
 def _read(raw: Any, call: Call) -> bytes:
-    """Read an answer to its end, unless it must not be used."""
+    """Read a complete answer; raise UnusableAnswerError if it must not be used."""
     if raw.status < 200:
-        # http.client skips no interim answer but "100 Continue", and takes any other for the last one.
+        # http.client skips only "100 Continue", and treats any other interim answer as final.
         raise UnusableAnswerError("is not final")
     encoding = raw.headers.get("Content-Encoding", "identity")
     if raw.status < 300 and encoding.lower() != "identity":
-        raise UnusableAnswerError(f"is compressed ({encoding[:50]}), which was not asked for")
+        raise UnusableAnswerError(f"is compressed ({encoding[:50]}), which was not requested")
     call.check(raw.length_remaining or 0)
     pieces = []
     while piece := raw.read(_PIECE, decode_content=False):

@@ -1,4 +1,4 @@
-"""The service's answers, in every shape that is known, read into segments."""
+"""Parse the service's answers, in every known form, into segments."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from valence_integrations.results import EmotionSegment
 
 __all__ = ["read_discrete", "read_timeline"]
 
-#: The AsynchAPI gives one emotion for each 5 s of audio [SDK].
+#: The AsynchAPI returns one emotion for each 5 s of audio [SDK].
 _STEP_SECONDS = 5.0
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 
 
 def read_discrete(answer: object, start: float, end: float) -> EmotionSegment:
-    """Read the answer to one DiscreteAPI call, which stands for the stretch from `start` to `end`.
+    """Parse the answer to one DiscreteAPI call, for the interval from `start` to `end`.
 
     Raises
     ------
     InvalidResponseError
-        If it names no emotion, or holds a score that is no number.
+        If the answer names no emotion, or a score is not a number.
     """
     if not isinstance(answer, Mapping):
         raise _invalid(answer)
@@ -35,20 +35,20 @@ def read_discrete(answer: object, start: float, end: float) -> EmotionSegment:
 
 
 def read_timeline(answer: object, duration: float) -> tuple[EmotionSegment, ...]:
-    """Read the answer to a completed AsynchAPI job about an item of `duration` seconds.
+    """Parse the answer to a completed AsynchAPI job for an item of `duration` seconds.
 
     Raises
     ------
     InvalidResponseError
-        If it holds no timeline.
+        If the answer has no timeline.
     """
     rows = answer.get("emotions") if isinstance(answer, Mapping) else None
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
         raise _invalid(answer)
     starts = [_start(row) for row in rows]
-    # The older timeline gives one time for each row; if none is 0, they are where the rows end.
-    late = _STEP_SECONDS if min(starts) > 0 and all("t" in row for row in rows) else 0.0
-    segments = [_timeline_segment(row, start - late, duration) for row, start in zip(rows, starts, strict=True)]
+    # The older format has one time per row; if none is 0, they are end times.
+    offset = _STEP_SECONDS if min(starts) > 0 and all("t" in row for row in rows) else 0.0
+    segments = [_timeline_segment(row, start - offset, duration) for row, start in zip(rows, starts, strict=True)]
     return tuple(sorted(segments, key=lambda segment: segment.start))
 
 
@@ -73,12 +73,12 @@ def _segment(start: float, end: float, named: object, confidence: object, scores
         if not numbers:
             raise _invalid(scores)
         named = max(numbers, key=numbers.__getitem__)
-    sure = _number(confidence if confidence is not None else numbers.get(named))
-    return EmotionSegment(start, end, named, sure, numbers or {named: sure})
+    certainty = _number(confidence if confidence is not None else numbers.get(named))
+    return EmotionSegment(start, end, named, certainty, numbers or {named: certainty})
 
 
 def _scores(scores: object) -> dict[str, float]:
-    """Read ``{emotion: confidence}``, or a list of ``{"emotion", "confidence"}``."""
+    """Parse ``{emotion: confidence}``, or a list of ``{"emotion", "confidence"}``."""
     if scores is None:
         return {}
     if isinstance(scores, Mapping):
@@ -95,7 +95,7 @@ def _number(value: object) -> float:
 
 
 def _seconds(value: Any) -> float:
-    """Read seconds, given as a number or as ``"minutes:seconds"``."""
+    """Parse seconds, given as a number or as ``"minutes:seconds"``."""
     if isinstance(value, str) and (clock := _CLOCK.fullmatch(value.strip())):
         hours, minutes, seconds = clock.groups(default="0")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -104,6 +104,6 @@ def _seconds(value: Any) -> float:
 
 def _invalid(part: object) -> InvalidResponseError:
     return InvalidResponseError(
-        f"the service's answer cannot be understood (at {str(part)[:120]!r}).",
-        remedy="Check base_url and model; if they are right, report this.",
+        f"cannot parse the service's answer (at {str(part)[:120]!r}).",
+        remedy="Check base_url and model; if they are correct, report this.",
     )

@@ -1,4 +1,4 @@
-"""The AsynchAPI: long items, uploaded by the vendor's SDK and polled together by a schedule of our own."""
+"""The AsynchAPI: upload long items with the vendor's SDK, and poll all jobs from one thread."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from valence_integrations.settings import Settings
 
 __all__ = ["KEPT_SECONDS", "AsynchClient", "Poller", "deadline_seconds", "temporary_wav"]
 
-#: Seconds from the upload to the first poll, the factor from one wait to the next, and the longest wait of ours.
+#: Seconds from the upload to the first poll, the backoff factor, and the longest wait between polls.
 FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
 
 #: The service looks for new uploads every ~10 s, then takes 1 to 5 s for each minute of audio [SDK readme].
-#: A job is given up after twelve times the first, and four times the worst of the second.
+#: The timeout is twelve times the former plus four times the maximum of the latter.
 DEADLINE_BASE, DEADLINE_PER_MINUTE = 120.0, 20.0
 
 
-_CHECK = "Check base_url; if it is right, report this."
+_CHECK = "Check base_url; if it is correct, report this."
 
-#: The service forgets everything after 24 hours [quickstart].
+#: The service deletes results after 24 hours [quickstart].
 KEPT_SECONDS = 24 * 3600.0
 
 
 def deadline_seconds(duration: float) -> float:
-    """Seconds until the job of an item of `duration` seconds is given up."""
+    """Timeout in seconds for the job of an item of `duration` seconds."""
     return DEADLINE_BASE + DEADLINE_PER_MINUTE * duration / 60
 
 
@@ -48,9 +48,9 @@ class AsynchClient:
     Parameters
     ----------
     settings : Settings
-        Where, and the key.
+        Address of the service, and the key.
     transport : Transport
-        What sends it.
+        Sends the requests.
     """
 
     def __init__(self, settings: Settings, transport: Transport) -> None:
@@ -59,14 +59,14 @@ class AsynchClient:
         self._clients: dict[str, Any] = {}
 
     def _sdk(self) -> Any:
-        """Make the SDK's client; before that, nothing may import ``valenceai``."""
+        """Return the SDK's client; ``valenceai`` must not be imported before the first call."""
         key = self._settings.require_key()
         if key not in self._clients:
             self._clients[key] = sdk_client(self._transport, key, self._settings.base_url)
         return self._clients[key].asynch
 
     def upload(self, wav: Path) -> str:
-        """Upload a WAV file, once; return its request id.
+        """Upload a WAV file without retries; return its request id.
 
         Raises
         ------
@@ -90,20 +90,20 @@ class AsynchClient:
             if isinstance(cause, errors.ValenceError):
                 raise cause from None
             raise errors.NetworkError(
-                f"a part of the upload failed: {cause!r}.", remedy="Check the network, and run again."
+                f"part of the upload failed: {cause!r}.", remedy="Check the network, and run again."
             ) from None
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise errors.InvalidResponseError(
-                f"the upload's answer cannot be understood: {error!r}.", remedy=_CHECK
+                f"cannot parse the answer to the upload: {error!r}.", remedy=_CHECK
             ) from None
 
     def poll(self, request_id: str) -> dict[str, Any] | None:
-        """Ask for a job's result, once; None while it is not there.
+        """Poll a job once; return its result, or None if it is not ready.
 
         Raises
         ------
         AsynchFailedError
-            If the service gave it up.
+            If the job failed.
         ValenceError
             See `Transport.send`.
         """
@@ -113,7 +113,7 @@ class AsynchClient:
         try:
             result = sdk.emotions(request_id, max_attempts=1, interval_seconds=0)
         except PredictionError as error:
-            # The SDK raises the same type for "failed" and "not ready", and tells them apart in the text only.
+            # The SDK raises the same type for "failed" and "not ready"; only the text differs.
             if "failed during processing" not in str(error):
                 return None
             raise errors.AsynchFailedError(
@@ -123,14 +123,14 @@ class AsynchClient:
             ) from None
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise errors.InvalidResponseError(
-                f"the status answer cannot be understood: {error!r}.", remedy=_CHECK
+                f"cannot parse the status of the job: {error!r}.", remedy=_CHECK
             ) from None
         return dict(result)
 
 
 @contextmanager
 def temporary_wav(clip: Clip) -> Iterator[Path]:
-    """Write a clip to a WAV file whose name tells nothing, and which is gone afterwards whatever happens."""
+    """Write a clip to a temporary WAV file with a neutral name, which is always deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="valence-") as directory:
         path = Path(directory) / "audio.wav"
         clip.save(path)
@@ -139,7 +139,7 @@ def temporary_wav(clip: Clip) -> Iterator[Path]:
 
 @dataclass(order=True)
 class Pending:
-    """A job that is waited for."""
+    """A pending job."""
 
     due: float
     number: int
@@ -151,14 +151,14 @@ class Pending:
 
 
 class Poller:
-    """Polls every pending job from one thread, which lives while there are any.
+    """Polls all pending jobs from one thread, which ends with the last job.
 
     Parameters
     ----------
     poll : callable
-        Asks for one job's result; None while it is not there.
+        Polls one job; returns its result, or None if it is not ready.
     clock : callable, optional
-        Monotonic seconds.
+        Monotonic clock in seconds.
     """
 
     def __init__(
@@ -174,16 +174,16 @@ class Poller:
     def add(
         self, request_id: str, duration: float, stopped: Callable[[], bool] = lambda: False
     ) -> Future[dict[str, Any]]:
-        """Wait for a job: the future gets its result, or the reason why there is none.
+        """Add a job; the future gets its result, or an exception.
 
         Parameters
         ----------
         request_id : str
-            What the upload returned.
+            As returned by the upload.
         duration : float
-            Seconds of audio, for the deadline.
+            Length of the audio in seconds, for the deadline.
         stopped : callable
-            Whether nobody waits for it any more.
+            Whether the job is no longer needed.
         """
         job = self.pending(request_id, duration, stopped)
         with self._changed:
@@ -195,23 +195,23 @@ class Poller:
         return job.future
 
     def pending(self, request_id: str, duration: float, stopped: Callable[[], bool]) -> Pending:
-        """Make a job whose first poll is due soon."""
+        """Create a job and schedule its first poll."""
         now = self._clock()
         deadline = now + deadline_seconds(duration)
         return Pending(now + FIRST_POLL, next(self._numbers), request_id, deadline, FIRST_POLL, stopped)
 
     def step(self, job: Pending) -> bool:
-        """Poll one job that is due; return whether it is to be polled again."""
+        """Poll one due job; return whether to poll it again."""
         if job.stopped():
             job.future.cancel()
             return False
-        trouble: errors.ValenceError | None = None
+        last_error: errors.ValenceError | None = None
         try:
             result = self._poll(job.request_id)
         except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError, errors.InvalidResponseError) as error:
-            result, trouble = None, error
+            result, last_error = None, error
         except errors.RateLimitError as error:
-            result, trouble = None, error
+            result, last_error = None, error
             job.wait = min(max(job.wait, error.retry_after or 0.0), MAX_HOLD_SECONDS)
         except errors.CallError as error:
             job.future.set_exception(_expired(job, error.headline) if error.status_code == 404 else error)
@@ -224,7 +224,7 @@ class Poller:
             return False
         now = self._clock()
         if now >= job.deadline:
-            job.future.set_exception(_late(job, trouble))
+            job.future.set_exception(_timed_out(job, last_error))
             return False
         job.due = min(now + job.wait, job.deadline)
         job.wait = min(job.wait * BACKOFF, LONGEST_WAIT)
@@ -253,8 +253,8 @@ def _expired(job: Pending, reason: str) -> errors.AsynchExpiredError:
     )
 
 
-def _late(job: Pending, trouble: errors.ValenceError | None) -> errors.AsynchTimeoutError:
-    last = f"; the last poll failed: {trouble.headline.rstrip('.')}" if trouble else ""
+def _timed_out(job: Pending, last_error: errors.ValenceError | None) -> errors.AsynchTimeoutError:
+    last = f"; the last poll failed: {last_error.headline.rstrip('.')}" if last_error else ""
     return errors.AsynchTimeoutError(
         f"the job (request {job.request_id}) was not finished in time{last}.",
         remedy="Run again within 24 hours: with a cache, the same job is then polled again, and nothing is uploaded.",

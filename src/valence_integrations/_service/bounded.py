@@ -1,8 +1,8 @@
-"""HTTP calls that are bounded: in time as a whole, and in the bytes that they receive.
+"""HTTP calls with bounds on their total time and on the bytes received.
 
-The sockets enforce both bounds, so the bounds hold for everything that http.client and urllib3 read or write: header
-lines, interim answers, chunk extensions, trailers, a proxy's answer to CONNECT, and a request body that the peer
-reads slowly. No other thread is needed.
+The sockets enforce both bounds, so they apply to everything that http.client and urllib3 read or write: header lines,
+interim answers, chunk extensions, trailers, a proxy's answer to CONNECT, and a request body that the peer reads
+slowly. No additional thread is needed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import urllib3.connection
 
 __all__ = ["BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError", "use_bounded_connections"]
 
-#: Bytes of an answer that are kept to be quoted.
+#: Bytes of an answer that are kept for error messages.
 _QUOTED = 1_000
 
 _local = threading.local()
 
 
 class CallTimeoutError(Exception):
-    """The peer was silent for too long, or the call as a whole took too long.
+    """The peer was silent for too long, or the whole call took too long.
 
-    Not an OSError: http.client and urllib3 pass it on as it is.
+    Not an OSError, so that http.client and urllib3 do not convert it.
 
     Attributes
     ----------
@@ -46,21 +46,21 @@ class UnusableAnswerError(Exception):
 
 
 class Call:
-    """The bounds of one call; a context manager that applies them to all that its thread sends and receives.
+    """The bounds of one call; a context manager that applies them to everything its thread sends and receives.
 
     Parameters
     ----------
     seconds : float
         Time for the whole call.
     size : int
-        Bytes to receive at most.
+        Maximum number of bytes to receive.
 
     Attributes
     ----------
     connected : bool
-        Whether there was a connection. Without one, no part of the request can have left.
+        Whether there was a connection. Without one, no part of the request was sent.
     beginning : bytearray
-        The first bytes that were received.
+        The first bytes received.
     """
 
     def __init__(self, seconds: float, size: int) -> None:
@@ -85,14 +85,14 @@ class Call:
         del _local.call
 
     def seconds_left(self) -> float:
-        """Return the time that is left; raise CallTimeoutError if there is none."""
+        """Return the remaining time; raise CallTimeoutError if there is none."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self.timed_out()
         return left
 
     def timed_out(self) -> CallTimeoutError:
-        """Return the exception for a call that took too long as a whole."""
+        """Return the exception for a call whose total time is over."""
         return CallTimeoutError(self._seconds)
 
     def count(self, received: bytes | memoryview) -> None:
@@ -109,13 +109,13 @@ class Call:
 
 
 class _BoundedSocket(socket.socket):
-    """Applies the bounds of the thread's call. The timeout that is set bounds the silence of the peer."""
+    """Applies the bounds of the thread's call. The socket's timeout bounds the silence of the peer."""
 
-    _patience = 0.0
+    _read_timeout = 0.0
 
     def settimeout(self, value: float | None, /) -> None:
         assert value is not None
-        self._patience = value
+        self._read_timeout = value
         super().settimeout(value)
 
     def send(self, *args: Any) -> int:
@@ -143,17 +143,17 @@ class _BoundedSocket(socket.socket):
         except TimeoutError:
             raise call.timed_out() from None
         except ConnectionResetError as error:
-            # The peer may have answered before it stopped reading: each urllib3 looks for an answer after this error.
+            # The peer may have answered before it stopped reading: urllib3 still reads an answer after this error.
             raise BrokenPipeError(*error.args) from None
 
     def _receive(self, receive: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         call = Call.current()
         left = call.seconds_left()
-        super().settimeout(min(left, self._patience))
+        super().settimeout(min(left, self._read_timeout))
         try:
             return receive(*args)
         except TimeoutError:
-            raise (call.timed_out() if left <= self._patience else CallTimeoutError(self._patience)) from None
+            raise (call.timed_out() if left <= self._read_timeout else CallTimeoutError(self._read_timeout)) from None
 
 
 class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
@@ -173,17 +173,17 @@ class _BoundedConnection(urllib3.connection.HTTPConnection):
         Call.current().connected = self.sock is not None
         super().request(*args, **kwargs)
 
-    # Not public, but what urllib3's own SOCKS connections override: the socket is needed before a tunnel is asked for.
+    # Not public, but urllib3's own SOCKS connections override it: the socket must be bounded before CONNECT is sent.
     def _new_conn(self) -> socket.socket:
         plain = super()._new_conn()
-        patience = plain.gettimeout()
+        timeout = plain.gettimeout()
         bounded = _BoundedSocket(plain.family, plain.type, plain.proto, plain.detach())
-        bounded.settimeout(patience)
+        bounded.settimeout(timeout)
         return bounded
 
 
 class _BoundedPool(urllib3.HTTPConnectionPool):
-    # Not public: urllib3 looks for unread bytes at the socket, where those that TLS has decrypted are not seen.
+    # Not public: urllib3 checks the socket for unread bytes, but does not see bytes that TLS has already decrypted.
     def _put_conn(self, conn: Any) -> None:
         if conn is not None and isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
             conn.close()
@@ -196,6 +196,6 @@ def _bounded_pool(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPCo
 
 
 def use_bounded_connections(manager: urllib3.PoolManager) -> None:
-    """Have a pool manager, with or without a proxy, make bounded connections only."""
+    """Make a pool manager, with or without a proxy, create bounded connections only."""
     classes: Mapping[str, type[urllib3.HTTPConnectionPool]] = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _bounded_pool(pool) for scheme, pool in classes.items()}

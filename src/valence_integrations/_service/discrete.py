@@ -19,7 +19,7 @@ from valence_integrations.settings import Settings
 
 __all__ = ["DiscreteClient"]
 
-#: What the quickstart sends as JSON: the 4.5 s from 0.5 s on, at 44.1 kHz.
+#: The JSON payload of the quickstart: 4.5 s of audio, starting at 0.5 s, at 44.1 kHz.
 _JSON_START = IDEAL_RATE // 2
 _JSON_SAMPLES = 198_450
 
@@ -37,9 +37,9 @@ class DiscreteClient:
     Parameters
     ----------
     settings : Settings
-        Where, which model, which payload.
+        Address of the service, model and payload.
     transport : Transport
-        What sends it.
+        Sends the requests.
     """
 
     def __init__(self, settings: Settings, transport: Transport) -> None:
@@ -48,11 +48,11 @@ class DiscreteClient:
         self._url = f"{settings.base_url}{settings.discrete_path}?model={quote(settings.model)}"
 
     def body(self, wav: bytes) -> tuple[bytes, ...]:
-        """Body of the call for a WAV file, in pieces: joined, it would be in memory twice."""
+        """Body of the call for a WAV file, in pieces, because joining them would copy the file."""
         return (_HEAD, wav, _TAIL) if self._settings.payload == "multipart" else (self._json_body(wav),)
 
     def send(self, body: Sequence[bytes]) -> dict[str, Any]:
-        """Send a body, once.
+        """Send a body without retries.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class DiscreteClient:
         ideal = soxr.resample(waveform, clip.rate, IDEAL_RATE)[_JSON_START : _JSON_START + _JSON_SAMPLES]
         samples = np.pad(ideal, (0, _JSON_SAMPLES - len(ideal))).astype(np.float64).round(6).tolist()
         text = json.dumps({"payload": [samples]})
-        # The quickstart's endpoint takes a JSON string that holds JSON, the SDK's endpoint plain JSON.
+        # The quickstart's endpoint expects JSON within a JSON string, the SDK's endpoint plain JSON.
         return (json.dumps(text) if self._settings.discrete_path == "/emotionprediction" else text).encode()
 
 
@@ -108,5 +108,5 @@ def _read(response: requests.Response) -> dict[str, Any]:
         f"the service's answer is not a JSON object ({len(response.content)} bytes of "
         f"{response.headers.get('Content-Type', 'no type')}).",
         status_code=response.status_code,
-        remedy="Check base_url; if it is right, try again.",
+        remedy="Check base_url; if it is correct, try again.",
     )

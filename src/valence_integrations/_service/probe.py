@@ -1,4 +1,4 @@
-"""Probes: what the service says of itself and of the account, without a prediction."""
+"""Query the service's health and the account's limits, without a prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["health", "rate_limit_status"]
 
 
 def health(transport: Transport, base_url: str) -> str | None:
-    """Ask for the service's health, which needs no key; return its word for it, such as ``"healthy"``, if it gives one.
+    """Query the service's health, which needs no key; return its status, such as ``"healthy"``, if there is one.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def health(transport: Transport, base_url: str) -> str | None:
 
 
 def rate_limit_status(transport: Transport, base_url: str, api_key: str) -> Mapping[str, Any]:
-    """Ask for the account's limits and their usage.
+    """Query the account's limits and their usage.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an HTTP status other than success means: each refusal as an exception of this library."""
+"""Convert HTTP error statuses to exceptions of this library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["masked", "raise_for_refusal"]
 
 
 def masked(text: str, api_key: str | None, length: int = 300) -> str:
-    """Return the beginning of a text of the service, in which an echo of the key is masked."""
+    """Return the beginning of a text from the service, with the key masked."""
     return (text.replace(api_key, "***") if api_key else text)[:length]
 
 
@@ -29,9 +29,9 @@ def raise_for_refusal(response: requests.Response, host: str, api_key: str | Non
     response : requests.Response
         The answer.
     host : str
-        Who answered, for messages.
+        Host that answered, for messages.
     api_key : str or None
-        The key, if it is in the request or may be echoed.
+        The key to mask in messages.
     """
     status = response.status_code
     if status < 300:
@@ -39,19 +39,19 @@ def raise_for_refusal(response: requests.Response, host: str, api_key: str | Non
     if status < 400:
         address = masked(response.headers.get("Location", "another address").partition("?")[0], api_key)
         raise errors.RedirectError(
-            f"{host} redirects to {address!r}; the key is sent to no other address than the service's.",
+            f"{host} redirects to {address!r}; the key is not sent to any other address than the service's.",
             remedy="If the service has moved, set base_url to its new address.",
         )
     body = _json(response)
     code = str(body["error_code"]) if body.get("error_code") else None
-    said = masked(str(body.get("error") or body.get("detail") or response.reason or "no reason given"), api_key)
+    message = masked(str(body.get("error") or body.get("detail") or response.reason or "no reason given"), api_key)
     if status in (401, 403) and "x-api-key" in response.request.headers:
         raise errors.AuthenticationError(
-            f"the service refuses the API key (HTTP {status}: {said}).", remedy="Check VALENCE_API_KEY or api_key."
+            f"the service refuses the API key (HTTP {status}: {message}).", remedy="Check VALENCE_API_KEY or api_key."
         )
     if status == 429:
         raise errors.RateLimitError(
-            f"too many calls for this account ({said}).",
+            f"too many calls for this account ({message}).",
             remedy="Lower concurrency, or wait for the quota.",
             status_code=status,
             error_code=code,
@@ -59,46 +59,48 @@ def raise_for_refusal(response: requests.Response, host: str, api_key: str | Non
         )
     if status >= 500:
         raise errors.ServerError(
-            f"the service failed (HTTP {status}: {said}).",
+            f"the service failed (HTTP {status}: {message}).",
             remedy="Try again later.",
             status_code=status,
             error_code=code,
             retry_after=_retry_after(response),
         )
-    raise _refused(status, code, said, body)
+    raise _rejected(status, code, message, body)
 
 
-def _refused(status: int, code: str | None, said: str, body: Mapping[str, Any]) -> errors.ItemError:
+def _rejected(status: int, code: str | None, message: str, body: Mapping[str, Any]) -> errors.ItemError:
     actual = _seconds(body, "actual_duration_seconds")
     if code == "AUDIO_TOO_SHORT":
         return errors.AudioTooShortError(
-            f"the service finds it too short ({said}).",
+            f"the service rejects it as too short ({message}).",
             remedy='Use short_audio="pad", or drop it.',
             min_duration=_seconds(body, "min_duration_seconds"),
             actual_duration=actual,
         )
     if code == "AUDIO_TOO_LONG":
         return errors.AudioTooLongError(
-            f"the service finds it too long ({said}).",
+            f"the service rejects it as too long ({message}).",
             remedy='Use long_audio="chunk", or cut it.',
             max_duration=_seconds(body, "max_duration_seconds"),
             actual_duration=actual,
         )
     if code == "FILE_TOO_LARGE" or status == 413:
         return errors.FileTooLargeError(
-            f"the service finds the file too large ({said}).", remedy='Use long_audio="chunk".'
+            f"the service rejects the file as too large ({message}).", remedy='Use long_audio="chunk".'
         )
-    message = f"the service refuses the request (HTTP {status}: {said})."
+    headline = f"the service refuses the request (HTTP {status}: {message})."
     if status in (404, 405):
         return errors.BadRequestError(
-            message,
+            headline,
             status_code=status,
             error_code=code,
             code="endpoint_not_found",
             setting="discrete_path",
             remedy="Check base_url and discrete_path.",
         )
-    return errors.BadRequestError(message, status_code=status, error_code=code, remedy="Check the audio and the model.")
+    return errors.BadRequestError(
+        headline, status_code=status, error_code=code, remedy="Check the audio and the model."
+    )
 
 
 def _json(response: requests.Response) -> Mapping[str, Any]:
@@ -115,7 +117,7 @@ def _seconds(body: Mapping[str, Any], key: str) -> float | None:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the service asks to wait, given as such or as a date."""
+    """Seconds to wait, from a ``Retry-After`` header with a number or a date."""
     value = response.headers.get("Retry-After")
     if value is None:
         return None

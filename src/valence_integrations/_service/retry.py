@@ -1,4 +1,4 @@
-"""Retries: which failures are worth another attempt, and how long to wait for it."""
+"""Retries: which failures are retried, and after how long."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ T = TypeVar("T")
 #: Backoff in seconds: the first wait, the longest, and the random part on top.
 WAIT_INITIAL, WAIT_MAX, WAIT_JITTER = 0.5, 20.0, 0.5
 
-#: Attempts at the most for failures after which the call may have been billed.
+#: Maximum number of attempts for failures after which the call may have been billed.
 MAX_BILLED_ATTEMPTS = 5
 
 #: Without a Retry-After, a 429 holds all calls for this long, in seconds.
 _DEFAULT_RETRY_AFTER = 1.0
 
-# stamina warns of each retry; without a handler, Python prints that line to stderr, into the progress bar.
+# stamina logs each retry; without a handler, Python prints that line to stderr, into the progress bar.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 def may_have_been_billed(error: Exception) -> bool:
-    """Whether the service may have done (and billed) the work although the call failed."""
+    """Whether the service may have processed (and billed) the call although it failed."""
     if isinstance(error, errors.ServerError):
         return error.status_code != 503
     return isinstance(error, errors.InvalidResponseError) or (
@@ -38,7 +38,7 @@ def may_have_been_billed(error: Exception) -> bool:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether a failure says that the service, and not the item, is in trouble."""
+    """Whether a failure is caused by the service or network and not by the item."""
     return may_have_been_billed(error) or isinstance(
         error, (errors.ServerError, errors.NetworkError, errors.ReadTimeoutError)
     )
@@ -52,19 +52,19 @@ def call_with_retries(
     on_failure: Callable[[Exception], None],
     on_retry: Callable[[], None],
 ) -> T:
-    """Call `attempt` until it succeeds, fails for good, or has had all its attempts.
+    """Call `attempt` until it succeeds, fails permanently, or has used all its attempts.
 
-    No connection, 429 and 503 cost nothing and are tried `max_attempts` times. Read timeouts, broken connections,
-    answers that cannot be read, 500, 502 and 504 may have been billed, and are tried five times at the most.
+    Connection failures, 429 and 503 are not billed and are tried up to `max_attempts` times. Read timeouts, broken
+    connections, unreadable answers, 500, 502 and 504 may have been billed and are tried up to five times.
 
     Parameters
     ----------
     attempt : callable
         Takes a permit and makes the call.
     max_attempts : int
-        Attempts altogether.
+        Maximum number of attempts.
     hold : callable
-        Called with the seconds that the service asks all callers to wait; returns those that are waited.
+        Called with the seconds that the service asks all callers to wait; returns the seconds to wait.
     on_failure : callable
         Called with each failure.
     on_retry : callable
@@ -87,7 +87,7 @@ def call_with_retries(
             return min(error.retry_after, MAX_HOLD_SECONDS)
         return True
 
-    # Nearly all calls succeed at once; stamina, whose preparations are not free, is for the others.
+    # Nearly all calls succeed at once, so they avoid the overhead of stamina.
     try:
         return attempt()
     except Exception as error:

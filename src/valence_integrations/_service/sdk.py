@@ -1,9 +1,9 @@
 """The vendor's SDK, made safe to use in a library.
 
-``valenceai`` takes over the root logger when it is imported, calls without a timeout, opens a connection for each
-call, follows redirects with the key in hand, and takes every failed poll for "not ready". Its upload is the vendor's
-only supported way to the AsynchAPI, so its code runs unchanged: in a private copy of its modules, whose ``requests``
-is this library's `Transport`. The ``valenceai`` that a user imports is not touched.
+``valenceai`` configures the root logger when it is imported, calls without a timeout, opens a connection for each call,
+sends the key to redirects, and treats every failed poll as "not ready". Its upload is the vendor's only supported way
+to the AsynchAPI, so its code runs unchanged, in a private copy of its modules whose ``requests`` is this library's
+`Transport`. The ``valenceai`` that a user imports is not modified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["sdk_client"]
 
 
 class _Requests:
-    """What the SDK's modules see in place of ``requests``."""
+    """Replaces ``requests`` in the SDK's modules."""
 
     exceptions = requests.exceptions
 
@@ -42,7 +42,7 @@ class _Requests:
 
 
 def sdk_client(transport: Transport, api_key: str, base_url: str) -> Any:
-    """Make a ``valenceai.ValenceClient`` that sends through `transport`."""
+    """Create a ``valenceai.ValenceClient`` that sends through `transport`."""
     with _root_logger_untouched():
         importlib.import_module("valenceai")
         rate_limit, client = _private_copy("valenceai.rate_limit"), _private_copy("valenceai.client")
@@ -63,7 +63,7 @@ def _private_copy(name: str) -> ModuleType:
 
 @contextmanager
 def _root_logger_untouched() -> Iterator[None]:
-    """``logging.basicConfig`` does nothing while the root logger has a handler."""
+    """Prevent ``logging.basicConfig``, which does nothing while the root logger has a handler."""
     guard = logging.NullHandler()
     root = logging.getLogger()
     root.addHandler(guard)

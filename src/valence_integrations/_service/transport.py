@@ -1,4 +1,4 @@
-"""HTTP to the service: one session for every call, bounds on each, and the key for no other host."""
+"""HTTP to the service: one session for all calls, bounds on each, and no key to other hosts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from valence_integrations.settings import Settings
 
 __all__ = ["Transport"]
 
-#: Bytes of an answer, headers included, at most.
+#: Maximum size of an answer in bytes, headers included.
 MAX_ANSWER_BYTES = 4 * 2**20
 
 _HEADERS = {"User-Agent": f"valence-integrations/{__version__}", "Accept-Encoding": "identity"}
@@ -29,20 +29,20 @@ _HEADERS = {"User-Agent": f"valence-integrations/{__version__}", "Accept-Encodin
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """No redirect is followed, so none is looked into."""
+        """Redirects are not followed, so their target is not parsed."""
 
 
 class Transport:
-    """Sends requests, and turns what goes wrong into this library's exceptions.
+    """Sends requests, and converts failures to this library's exceptions.
 
-    Proxies and the certificates to trust are those of the environment, as in requests; ``.netrc`` is not read.
+    Proxies and trusted certificates are taken from the environment, as in requests; ``.netrc`` is not read.
 
     Parameters
     ----------
     settings : Settings
         `base_url`, the key and the timeouts.
     pool_size : int
-        Connections to each host that are kept open.
+        Maximum number of idle connections per host.
     """
 
     def __init__(self, settings: Settings, pool_size: int) -> None:
@@ -60,27 +60,27 @@ class Transport:
         self._session.mount("http://", adapter)
 
     def send(self, method: str, url: str, **kwargs: Any) -> requests.Response:
-        """Send one request and read its answer whole.
+        """Send one request and read the complete answer.
 
-        The call as a whole, with its connection, takes no longer than both timeouts together.
+        The whole call, connecting included, takes no longer than the sum of both timeouts.
 
         Parameters
         ----------
         method, url : str
-            The request.
+            HTTP method and URL.
         **kwargs
             `headers`, `params`, and `data` or `json`, as `requests.Request` takes them.
 
         Raises
         ------
         CallError
-            Without a good answer.
+            If there is no usable answer.
         AudioError
-            If the service refuses the audio.
+            If the service rejects the audio.
         JobError
-            If it refuses the key, or points to another place, or if a proxy or the CA bundle cannot be used.
+            If the service rejects the key or redirects, or if a proxy or the CA bundle cannot be used.
         """
-        kwargs.pop("timeout", None)  # that of the settings holds for every call
+        kwargs.pop("timeout", None)  # the timeouts of the settings apply to every call
         request, address, host = _prepared(method, url, **kwargs)
         proxies = self._proxies_for(address)
         with Call(sum(self._settings.timeout), MAX_ANSWER_BYTES) as call:
@@ -97,15 +97,15 @@ class Transport:
             else:
                 raise_for_refusal(response, host, self._settings.api_key)
                 return response
-        # Raised here, it has no context: that would show the URL, and keep the socket from being closed.
+        # Raised outside the except block to have no context, which would show the URL and keep the socket open.
         raise failure
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close all idle connections."""
         self._session.close()
 
     def _proxies_for(self, url: str) -> dict[str, str]:
-        """Return the proxies for a URL, which are found out once for each host."""
+        """Return the proxies for a URL, which are determined once for each host."""
         parts = urlsplit(url)
         key = (parts.scheme, parts.netloc)
         if key not in self._proxies:
@@ -137,7 +137,7 @@ class Transport:
             )
         if isinstance(error, UnusableAnswerError):
             return self._unusable(peer, str(error), call)
-        if _is_no_http(error):
+        if _is_invalid_http(error):
             return self._unusable(peer, "is not valid HTTP", call)
         return errors.NetworkError(
             f"the connection to {peer} broke before the answer was complete.", code="connection_broken"
@@ -146,12 +146,12 @@ class Transport:
     def _unusable(self, peer: str, reason: str, call: Call) -> errors.InvalidResponseError:
         beginning = masked(call.beginning.decode("latin-1"), self._settings.api_key, 200)
         return errors.InvalidResponseError(
-            f"the answer of {peer} {reason}; it begins with {beginning!r}.", remedy="Check base_url and the proxies."
+            f"the answer from {peer} {reason}; it begins with {beginning!r}.", remedy="Check base_url and the proxies."
         )
 
 
-def _is_no_http(error: Exception) -> bool:
-    """Whether an answer came that cannot be parsed, and not one that was cut off."""
+def _is_invalid_http(error: Exception) -> bool:
+    """Whether the answer is invalid HTTP, and not just cut off."""
     if isinstance(error, urllib3.exceptions.ProtocolError):
         cause = error.args[-1]
         return isinstance(cause, http.client.HTTPException) and not isinstance(
@@ -163,7 +163,7 @@ def _is_no_http(error: Exception) -> bool:
 def _prepared(
     method: str, url: str, *, headers: Any = None, params: Any = None, data: Any = None, json: Any = None
 ) -> tuple[requests.PreparedRequest, str, str]:
-    """Return a request, its URL and the host that it is for."""
+    """Return a request, its URL and its host."""
     # Step by step: `prepare` would also look for cookies and a password, which takes twice as long as the rest.
     request = requests.PreparedRequest()
     request.prepare_method(method)
@@ -174,8 +174,8 @@ def _prepared(
     except (requests.RequestException, ValueError):
         address = host = ""
     if not address.startswith(("https:", "http:")):
-        # The address is not quoted: the query of a presigned URL is a secret.
-        raise errors.InvalidResponseError("the service names an address that is not a valid URL.", remedy="Try again.")
+        # The URL is not quoted, because the query of a presigned URL is a secret.
+        raise errors.InvalidResponseError("the service returned an invalid URL.", remedy="Try again.")
     request.prepare_headers(headers)
     request.prepare_body(data, None, json)
     request.headers.update(_HEADERS)
