@@ -409,6 +409,19 @@ class TestConnections:
             assert [post(transport, peer.url).content for _ in range(2)] == [b"{}", b"{}"]
         assert peer.accepted == 2
 
+    def test_more_than_the_answer_through_a_proxy_over_tls(
+        self, bundle: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The answer fills what http.client reads at once; the surplus of the same TLS record is in no socket.
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Filler: "
+        answer = head + b"a" * (8_192 - len(head) - 6) + b"\r\n\r\n{}"
+        peer = Peer(in_turn(answer + OK.replace(b"{}", b"no"), OK), context_for(authority, "service.example"))
+        with peer, Peer(tunnelling(peer.port), context_for(authority, "localhost")) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"https://localhost:{proxy.port}")
+            with transport_to("https://service.example") as transport:
+                assert [post(transport, "https://service.example").content for _ in range(2)] == [b"{}", b"{}"]
+        assert peer.accepted == 2
+
     def test_error_answer_before_body_is_read(self) -> None:
         def serve(peer: Peer, connection: socket.socket) -> None:
             connection.recv(1_000)

@@ -16,6 +16,7 @@ from typing import Any
 
 import urllib3
 import urllib3.connection
+from urllib3.util.ssltransport import SSLTransport
 
 __all__ = ["BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError", "use_bounded_connections"]
 
@@ -182,10 +183,17 @@ class _BoundedConnection(urllib3.connection.HTTPConnection):
         return bounded
 
 
+def _has_unread(sock: Any) -> bool:
+    """Return whether TLS, or TLS within TLS, holds bytes that were received and not read."""
+    if isinstance(sock, SSLTransport):
+        return sock.sslobj.pending() > 0 or sock.incoming.pending > 0 or _has_unread(sock.socket)
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
 class _BoundedPool(urllib3.HTTPConnectionPool):
-    # Not public: urllib3 checks the socket for unread bytes, but does not see bytes that TLS has already decrypted.
+    # Not public: urllib3 looks for unread bytes at the socket, where those that TLS has taken are not seen.
     def _put_conn(self, conn: Any) -> None:
-        if conn is not None and isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
+        if conn is not None and _has_unread(conn.sock):
             conn.close()
         super()._put_conn(conn)
 
