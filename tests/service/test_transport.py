@@ -261,6 +261,30 @@ class TestTime:
                 call("https://service.example", TIMEOUT)
         assert not got.value.sent
 
+    @pytest.mark.parametrize(
+        ("timeout", "expected"), [((0.9, 0.1), errors.ReadTimeoutError), ((0.1, 0.9), errors.NetworkError)]
+    )
+    def test_a_proxy_that_is_slow_and_then_silent_in_the_handshake(
+        self,
+        bundle: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        timeout: tuple[float, float],
+        expected: type[errors.CallError],
+    ) -> None:
+        def serve(peer: Peer, connection: socket.socket) -> None:
+            peer.read(connection)
+            for at in range(16):
+                connection.sendall(b"HTTP/1.1 200 OK\r"[at : at + 1])
+                peer.stopped.wait(0.04)
+            connection.sendall(b"\n\r\n")
+            peer.stopped.wait(10)
+
+        with Peer(serve) as proxy, at_most(sum(timeout) + 0.4):
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            with pytest.raises(expected) as got:
+                call("https://service.example", timeout)
+        assert not got.value.sent
+
 
 class TestSize:
     @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ class _BoundedSocket(socket.socket):
         self._read_timeout = value
         super().settimeout(value)
 
+    def gettimeout(self) -> float:
+        # What is set for one call of the system is not what was asked for.
+        return self._patience
+
     def send(self, *args: Any) -> int:
         size: int = self._send(super().send, args)
         return size
@@ -162,6 +166,20 @@ class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
 
     # Sends through `send`, which is bounded.
     sendall = ssl.SSLSocket.sendall
+
+    def do_handshake(self, block: bool = False) -> None:
+        # Silence ends with TimeoutError, as it does while connecting; the end of the call with CallTimeoutError.
+        call = Call.current()
+        patience, left = self._patience, call.seconds_left()
+        self.settimeout(min(left, patience))
+        try:
+            super().do_handshake(block)
+        except TimeoutError:
+            if left <= patience:
+                raise call.timed_out() from None
+            raise
+        finally:
+            self.settimeout(patience)
 
 
 class _BoundedConnection(urllib3.connection.HTTPConnection):
