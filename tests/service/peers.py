@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import trustme
@@ -29,6 +29,8 @@ class Peer:
         What is done with a connection; bytes are the answer to every request.
     context : ssl.SSLContext, optional
         To serve TLS.
+    port : int, optional
+        Where to listen.
 
     Attributes
     ----------
@@ -38,10 +40,10 @@ class Peer:
         Connections.
     """
 
-    def __init__(self, serve: Serve | bytes, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, serve: Serve | bytes, context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._serve: Serve = answering(serve) if isinstance(serve, bytes) else serve
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._threads = [threading.Thread(target=self._accept)]
         self._open: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
@@ -195,6 +197,22 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
+
+
+@contextlib.contextmanager
+def unanswered(address: str = "0.0.0.0") -> Iterator[int]:
+    """Listen, at all local addresses or one, at a port whose queue is full: attempts to connect stay unanswered."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1" if address == "0.0.0.0" else address, port))
+        time.sleep(0.05)
+        yield port
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from tests.service.peers import (
     flooding,
     free_port,
     tunnelling,
+    unanswered,
 )
 from valence_integrations import Settings, errors
 from valence_integrations._service.discrete import DiscreteClient
@@ -61,6 +62,21 @@ def bundle(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     authority.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
     return path
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The addresses of host names; all other names are resolved as ever."""
+    names: dict[str, list[str]] = {}
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host not in names:
+            return resolve(host, port, *args, **kwargs)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in names[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return names
 
 
 @contextlib.contextmanager
@@ -285,6 +301,22 @@ class TestTime:
                 call("https://service.example", timeout)
         assert not got.value.sent
 
+    @pytest.mark.parametrize("proxy", [False, True])
+    def test_the_connect_timeout_is_that_of_all_addresses(
+        self, monkeypatch: pytest.MonkeyPatch, resolved: dict[str, list[str]], proxy: bool
+    ) -> None:
+        resolved["many.example"] = [f"127.0.0.{number}" for number in range(11, 19)]
+        with unanswered() as port, at_most(0.6):
+            if proxy:
+                monkeypatch.setenv("HTTP_PROXY", f"http://many.example:{port}")
+            url = "http://service.example" if proxy else f"http://many.example:{port}"
+            with (
+                transport_to("http://127.0.0.1", (0.3, 5.0)) as transport,
+                pytest.raises(errors.NetworkError, match=r"many\.example:\d+ cannot be reached") as got,
+            ):
+                post(transport, url)
+        assert not got.value.sent
+
 
 class TestSize:
     @pytest.mark.parametrize(
@@ -484,6 +516,21 @@ class TestConnections:
 
 
 class TestUnreachable:
+    def test_the_next_address_is_tried_after_one_that_refuses(self, resolved: dict[str, list[str]]) -> None:
+        resolved["two.example"] = ["127.0.0.11", "127.0.0.1"]
+        with Peer(OK) as peer, transport_to("http://127.0.0.1") as transport:
+            assert post(transport, f"http://two.example:{peer.port}").content == b"{}"
+
+    def test_the_next_address_is_tried_after_one_that_is_silent(self, resolved: dict[str, list[str]]) -> None:
+        resolved["two.example"] = ["127.0.0.11", "127.0.0.1"]
+        with (
+            unanswered("127.0.0.11") as port,
+            Peer(OK, port=port) as peer,
+            transport_to("http://127.0.0.1", (0.4, 5.0)) as transport,
+        ):
+            assert post(transport, f"http://two.example:{port}").content == b"{}"
+        assert peer.accepted == 1
+
     @pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "no-such-host.invalid"])
     def test_no_connection(self, host: str) -> None:
         url = f"http://{host}:{free_port()}"

@@ -18,6 +18,8 @@ import urllib3
 import urllib3.connection
 from urllib3.util.ssltransport import SSLTransport
 
+from valence_integrations._service.connecting import connect
+
 __all__ = ["BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError", "use_bounded_connections"]
 
 #: Bytes of an answer that are kept for error messages.
@@ -169,17 +171,20 @@ class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         # Silence ends with TimeoutError, as it does while connecting; the end of the call with CallTimeoutError.
-        call = Call.current()
-        patience, left = self._patience, call.seconds_left()
-        self.settimeout(min(left, patience))
+        call, patience = Call.current(), self._patience
         try:
-            super().do_handshake(block)
-        except TimeoutError:
-            if left <= patience:
-                raise call.timed_out() from None
+            left = call.seconds_left()
+            self.settimeout(min(left, patience))
+            try:
+                super().do_handshake(block)
+            except TimeoutError:
+                if left <= patience:
+                    raise call.timed_out() from None
+                raise
+        except CallTimeoutError:
+            self.close()  # ssl closes it after an OSError only
             raise
-        finally:
-            self.settimeout(patience)
+        self.settimeout(patience)
 
 
 class _BoundedConnection(urllib3.connection.HTTPConnection):
@@ -194,7 +199,8 @@ class _BoundedConnection(urllib3.connection.HTTPConnection):
 
     # Not public, but urllib3's own SOCKS connections override it: the socket must be bounded before CONNECT is sent.
     def _new_conn(self) -> socket.socket:
-        plain = super()._new_conn()
+        # A SOCKS connection asks the proxy to connect, and its timeout holds for each step.
+        plain = super()._new_conn() if hasattr(self, "_socks_options") else connect(self)
         timeout = plain.gettimeout()
         bounded = _BoundedSocket(plain.family, plain.type, plain.proto, plain.detach())
         bounded.settimeout(timeout)

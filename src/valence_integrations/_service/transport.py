@@ -62,7 +62,9 @@ class Transport:
     def send(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         """Send one request and read the complete answer.
 
-        The whole call, connecting included, takes no longer than the sum of both timeouts.
+        The whole call, connecting included, takes no longer than the sum of both timeouts. Connecting takes no longer
+        than the connect timeout, however many addresses the host has. Two steps are not bounded as a whole: resolving
+        the host's name, which Python cannot interrupt, and a SOCKS proxy's handshake, whose timeout holds for each step.
 
         Parameters
         ----------
