@@ -154,7 +154,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
 def _read(raw: Any, call: Call) -> bytes:
     """Read a complete answer; raise UnusableAnswerError if it must not be used."""
     if raw.status < 200:
-        # http.client skips only "100 Continue", and treats any other interim answer as final.
+        # "101 Switching Protocols", which was not asked for: what follows is not HTTP.
         raise UnusableAnswerError("is not final")
     encoding = raw.headers.get("Content-Encoding", "identity")
     if raw.status < 300 and encoding.lower() != "identity":

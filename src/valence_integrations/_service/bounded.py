@@ -7,6 +7,7 @@ slowly. No additional thread is needed.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import threading
@@ -187,7 +188,19 @@ class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
         self.settimeout(patience)
 
 
+class _Response(http.client.HTTPResponse):
+    # Not public: `begin` skips no interim answer but "100 Continue". After "101 Switching Protocols" comes no other.
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        while 101 < status < 200:
+            http.client.parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status, reason
+
+
 class _BoundedConnection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
     def connect(self) -> None:
         super().connect()
         Call.current().connected = True

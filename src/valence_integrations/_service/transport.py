@@ -64,7 +64,8 @@ class Transport:
 
         The whole call, connecting included, takes no longer than the sum of both timeouts. Connecting takes no longer
         than the connect timeout, however many addresses the host has. Two steps are not bounded as a whole: resolving
-        the host's name, which Python cannot interrupt, and a SOCKS proxy's handshake, whose timeout holds for each step.
+        the host's name, which Python cannot interrupt, and the handshake with a SOCKS proxy, whose timeout holds for
+        each step.
 
         Parameters
         ----------
