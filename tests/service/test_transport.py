@@ -371,8 +371,9 @@ class TestSize:
         with Peer(head + body) as peer, pytest.raises(errors.InvalidResponseError, match=rf"compressed \({encoding}\)"):
             call(peer.url)
 
-    def test_identity_encoding_is_accepted(self) -> None:
-        with Peer(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: Identity\r\n\r\n")) as peer:
+    @pytest.mark.parametrize("encoding", [b"Identity", b" IDENTITY ", b""])
+    def test_identity_encoding_is_accepted(self, encoding: bytes) -> None:
+        with Peer(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: %s\r\n\r\n" % encoding)) as peer:
             assert call(peer.url).content == b"{}"
 
     def test_compressed_error_answer_keeps_its_status(self) -> None:

@@ -156,8 +156,8 @@ def _read(raw: Any, call: Call) -> bytes:
     if raw.status < 200:
         # "101 Switching Protocols", which was not asked for: what follows is not HTTP.
         raise UnusableAnswerError("is not final")
-    encoding = raw.headers.get("Content-Encoding", "identity")
-    if raw.status < 300 and encoding.lower() != "identity":
+    encoding = raw.headers.get("Content-Encoding", "").strip()
+    if raw.status < 300 and encoding.lower() not in ("", "identity"):
         raise UnusableAnswerError(f"is compressed ({encoding[:50]}), which was not requested")
     call.check(raw.length_remaining or 0)
     pieces = []
