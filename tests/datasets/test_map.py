@@ -482,9 +482,9 @@ def test_audio_column_is_not_overwritten(service: Sandbox) -> None:
 
 def test_one_hint_after_many_sequential_calls() -> None:
     dataset = made({"audio": voices(32, seconds=5.2)})
-    with pytest.warns(UserWarning, match="batched=True") as said:
+    with pytest.warns(UserWarning, match="batched=True") as caught:
         dataset.map(valence_annotate)
-    assert len(said) == 1
+    assert len(caught) == 1
     assert dataset.map(valence_annotate, writer_batch_size=7)["emotion_error"][:] == [None] * 32
 
 
@@ -618,7 +618,7 @@ def test_sandbox_results_are_not_reused_for_the_service(tmp_path: Path) -> None:
     done = dataset.map(ValenceAnnotator(engine=Engine(real)), batched=True)
     assert done._fingerprint not in fingerprints
     assert done["emotion"][:] == [None, None]
-    assert all("cannot be reached" in said for said in done["emotion_error"])
+    assert all("cannot be reached" in message for message in done["emotion_error"])
 
 
 def test_pickles_contain_settings_but_no_key(tmp_path: Path) -> None:

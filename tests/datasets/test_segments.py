@@ -124,8 +124,8 @@ BAD = [*TURNS[:1], [TURNS[1][0], {"start": 15.0, "end": 25.0, "speaker": "B"}], 
 def test_invalid_segment_error_names_row() -> None:
     done = made(BAD).map(valence_annotate, batched=True, fn_kwargs=ANNOTATE)
     assert [row["emotion_error"] is None for row in done] == [True, False, True, True, True]
-    said = f"audio of {len(CALLS[1])} bytes, segment 1: 15 to 25 s lies outside of the audio, which has 20.00 s"
-    assert done[1]["emotion_error"].startswith(said)
+    expected = f"audio of {len(CALLS[1])} bytes, segment 1: 15 to 25 s lies outside of the audio, which has 20.00 s"
+    assert done[1]["emotion_error"].startswith(expected)
     heard, bad = done[1]["emotion_timeline"]
     assert (bad["start"], bad["end"], bad["emotion"]) == (15.0, 25.0, None)
     assert done[1]["emotion"] == heard["emotion"]

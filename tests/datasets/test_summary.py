@@ -32,7 +32,7 @@ def made(rows: list[Any] = ROWS) -> Dataset:
     return Dataset.from_dict({"audio": audio})
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
+def stderr_lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
     """Lines of stderr, with every duration replaced by 0.0 s."""
     printed = capfd.readouterr()
     assert printed.out == ""
@@ -41,7 +41,7 @@ def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str]) -> None:
     annotate_dataset(DatasetDict(train=made(), test=made(FILES[:4])))
-    first, last, *summary = said(capfd)
+    first, last, *summary = stderr_lines(capfd)
     assert first.startswith("emotions: 0/15 [")
     assert last.startswith("emotions: 15/15 [")
     assert "cached=5, failed=3" in last
@@ -54,7 +54,7 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
 def test_summary_lists_reasons_by_frequency(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [b"none", *clips(1, 2.0), b"none again", None]
     annotate_dataset(made(rows), short_audio="error", batch_size=2)
-    _, _, summary, *reasons = said(capfd)
+    _, _, summary, *reasons = stderr_lines(capfd)
     assert summary == "emotions: 4 rows in 0.0 s: 0 labelled, 1 missing or skipped, 3 failed; 0 from the cache"
     assert [reason.partition(": ")[0] for reason in reasons] == [
         "  2 audio_format_unknown, such as row 0",
@@ -64,7 +64,7 @@ def test_summary_lists_reasons_by_frequency(service: Sandbox, capfd: pytest.Capt
 
 def test_summary_counts_low_confidence_separately(capfd: pytest.CaptureFixture[str]) -> None:
     annotate_dataset(made(FILES), min_confidence=1.0)
-    assert "0 labelled, 6 under min_confidence, 0 failed; 0 from the cache" in said(capfd)[-1]
+    assert "0 labelled, 6 under min_confidence, 0 failed; 0 from the cache" in stderr_lines(capfd)[-1]
 
 
 def test_rows_cached_by_datasets_are_not_annotated_again(
@@ -76,9 +76,11 @@ def test_rows_cached_by_datasets_are_not_annotated_again(
     calls = len(service.requests)
     capfd.readouterr()
     annotate_dataset(kept)
-    assert said(capfd) == ["emotions: 4 rows in 0.0 s: 0 labelled, 0 failed, 4 kept by datasets; 0 from the cache"]
+    assert stderr_lines(capfd) == [
+        "emotions: 4 rows in 0.0 s: 0 labelled, 0 failed, 4 kept by datasets; 0 from the cache"
+    ]
     annotate_dataset(DatasetDict(train=made(FILES[:1]), test=kept))
-    *_, last, summary = said(capfd)
+    *_, last, summary = stderr_lines(capfd)
     assert last.startswith("emotions: 1/1 [")
     assert summary == "emotions: 5 rows in 0.0 s: 1 labelled, 0 failed, 4 kept by datasets; 1 from the cache"
     assert len(service.requests) == calls
@@ -91,7 +93,7 @@ def test_datasets_progress_bars_are_restored(capfd: pytest.CaptureFixture[str]) 
     capfd.readouterr()
     annotate_dataset(made(FILES))
     assert datasets.are_progress_bars_disabled()
-    assert said(capfd) == ["emotions: 6 rows in 0.0 s: 6 labelled, 0 failed; 6 from the cache"]
+    assert stderr_lines(capfd) == ["emotions: 6 rows in 0.0 s: 6 labelled, 0 failed; 6 from the cache"]
 
 
 def test_without_progress_summary_is_only_logged(
@@ -99,21 +101,21 @@ def test_without_progress_summary_is_only_logged(
 ) -> None:
     with caplog.at_level(logging.INFO, "valence_integrations"):
         annotate_dataset(made(), progress=False)
-    assert said(capfd) == []
+    assert stderr_lines(capfd) == []
     assert "11 rows in" in caplog.messages[-1]
     assert "7 labelled, 1 missing or skipped, 3 failed; 1 from the cache" in caplog.messages[-1]
 
 
 def test_stream_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert len(list(annotate_dataset(made().to_iterable_dataset()))) == 11
-    assert said(capfd) == []
+    assert stderr_lines(capfd) == []
 
 
 def test_aborted_job_closes_bar(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(errors.AuthenticationError):
         annotate_dataset(made(), api_key="wrong")
     assert not datasets.are_progress_bars_disabled()
-    assert all(line.startswith("emotions: ") and "/11 [" in line for line in said(capfd))
+    assert all(line.startswith("emotions: ") and "/11 [" in line for line in stderr_lines(capfd))
 
 
 def test_batch_error_names_failed_rows_by_index() -> None:

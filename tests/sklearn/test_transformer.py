@@ -71,7 +71,7 @@ class FakeEngine:
         return self.predictions
 
 
-def said(emotion, **scores):
+def predicted(emotion, **scores):
     return EmotionPrediction(emotion, scores.get(emotion, 0.5), scores, source="discrete")
 
 
@@ -451,14 +451,16 @@ def test_skipped_items_give_empty_rows(files, expected):
 
 
 def test_emotions_missing_in_the_answer_have_score_zero():
-    engine = FakeEngine(said("sad", sad=0.9, calm=0.3), EmotionPrediction(error=errors.ItemError("broken")))
+    engine = FakeEngine(predicted("sad", sad=0.9, calm=0.3), EmotionPrediction(error=errors.ItemError("broken")))
     found = ValenceEmotionTransformer(engine=engine, on_error="null", progress=True).fit_transform(["a", "b"])
     np.testing.assert_array_equal(found, [[0.0, 0.0, 0.0, 0.9], [np.nan] * 4])
     assert engine.asked == {"items": ["a", "b"], "on_error": "null", "progress": True}
 
 
 def test_label_without_column_is_none_and_warns_once():
-    engine = FakeEngine(said("calm", calm=0.9), said("nervous", nervous=0.8, sad=0.2), said("sad", sad=0.6))
+    engine = FakeEngine(
+        predicted("calm", calm=0.9), predicted("nervous", nervous=0.8, sad=0.2), predicted("sad", sad=0.6)
+    )
     with pytest.warns(UserWarning, match=r"calm, nervous\. Pass emotions=\('angry', .*'calm', 'nervous'\)") as caught:
         both = ValenceEmotionTransformer(engine=engine, output="both").fit(["a"]).transform(["a", "b", "c"])
     assert len(caught) == 1
@@ -470,10 +472,10 @@ def test_label_without_column_is_none_and_warns_once():
 def test_scores_warn_only_of_all_zero_rows():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        engine = FakeEngine(said("nervous", nervous=0.8, sad=0.2))
+        engine = FakeEngine(predicted("nervous", nervous=0.8, sad=0.2))
         ValenceEmotionTransformer(engine=engine).fit_transform(["a"])
     with pytest.warns(UserWarning, match="Happy"):
-        ValenceEmotionTransformer(engine=FakeEngine(said("Happy", Happy=0.8))).fit_transform(["a"])
+        ValenceEmotionTransformer(engine=FakeEngine(predicted("Happy", Happy=0.8))).fit_transform(["a"])
 
 
 # The engine

@@ -54,7 +54,7 @@ def labels(prediction: EmotionPrediction | EmotionSegment) -> list[dict[str, Any
     return [{"score": score, "label": label} for label, score in ranked]
 
 
-def said(*items: object) -> list[list[dict[str, Any]]]:
+def labels_of(*items: object) -> list[list[dict[str, Any]]]:
     return [labels(prediction) for prediction in Engine().predict_many(items, on_error="null")]
 
 
@@ -96,7 +96,7 @@ ONE: dict[str, Any] = {
 
 @pytest.mark.parametrize("item", ONE.values(), ids=ONE)
 def test_one_item(item: Any) -> None:
-    (expected,) = said(item)
+    (expected,) = labels_of(item)
     assert ValenceEmotionPipeline()(item) == expected
     assert [label["score"] for label in expected] == sorted((label["score"] for label in expected), reverse=True)
     assert {label["label"] for label in expected} == {"angry", "happy", "neutral", "sad"}
@@ -104,13 +104,13 @@ def test_one_item(item: Any) -> None:
 
 def test_one_file_object() -> None:
     file = wav_of(WAVE, 16_000)
-    assert ValenceEmotionPipeline()(file) == said(file)[0]
+    assert ValenceEmotionPipeline()(file) == labels_of(file)[0]
 
 
 def test_list_returns_list() -> None:
     classify = ValenceEmotionPipeline()
     for items in (SPEECH, tuple(SPEECH), [SPEECH[0]], [WAVE.tolist(), WAVE], [(WAVE, 16_000), (WAVE, 8_000)], []):
-        assert classify(items) == said(*items)
+        assert classify(items) == labels_of(*items)
 
 
 class Indexed:
@@ -188,19 +188,19 @@ def test_sized_collection_returns_sized_iterator(items: Any) -> None:
     found = ValenceEmotionPipeline()(items)
     assert iter(found) is found
     assert len(found) == 3
-    assert list(found) == said(*SPEECH)
+    assert list(found) == labels_of(*SPEECH)
 
 
 @pytest.mark.parametrize("make", UNSIZED.values(), ids=UNSIZED)
 def test_unsized_collection_returns_iterator(make: Any) -> None:
     found = ValenceEmotionPipeline()(make())
     assert not hasattr(found, "__len__")
-    assert [next(found), *found] == said(*SPEECH)
+    assert [next(found), *found] == labels_of(*SPEECH)
 
 
 @pytest.mark.parametrize("dataset", [PATHS, ENCODED], ids=["paths", "audio"])
 def test_evaluate_column_returns_list(dataset: Dataset) -> None:
-    assert ValenceEmotionPipeline()(DatasetColumn(dataset, "audio")) == said(*SPEECH)
+    assert ValenceEmotionPipeline()(DatasetColumn(dataset, "audio")) == labels_of(*SPEECH)
 
 
 def test_dataset_transform_is_applied() -> None:
@@ -208,7 +208,7 @@ def test_dataset_transform_is_applied() -> None:
         return {"audio": [(WAVE / (number + 1), 8_000) for number in batch["number"]]}
 
     transformed = ENCODED.with_transform(louder, columns=["number"])
-    expected = said(*((WAVE / number, 8_000) for number in (1, 2, 3)))
+    expected = labels_of(*((WAVE / number, 8_000) for number in (1, 2, 3)))
     assert list(ValenceEmotionPipeline()(KeyDataset(transformed, "audio"))) == expected
 
 
@@ -240,11 +240,11 @@ def test_iterator_is_lazy_and_sends_items_in_parallel() -> None:
         assert 10 < len(read) <= 30
         assert sandbox.max_in_flight >= 3
         found.close()
-    assert first == said(*(voice(5, seed=seed) for seed in range(10)))
+    assert first == labels_of(*(voice(5, seed=seed) for seed in range(10)))
 
 
 def test_top_k() -> None:
-    (expected,) = said(SPEECH[0])
+    (expected,) = labels_of(SPEECH[0])
     assert ValenceEmotionPipeline(top_k=2)(SPEECH[0]) == expected[:2]
     assert ValenceEmotionPipeline("4emotions", 2)(SPEECH[0], top_k=1) == expected[:1]
     assert ValenceEmotionPipeline(top_k=2)(SPEECH[0], top_k=None) == expected
@@ -255,7 +255,7 @@ def test_top_k() -> None:
 
 
 def test_softmax() -> None:
-    (expected,) = said(SPEECH[0])
+    (expected,) = labels_of(SPEECH[0])
     total = sum(math.exp(label["score"]) for label in expected)
     softmax = [{"score": math.exp(label["score"]) / total, "label": label["label"]} for label in expected]
     assert ValenceEmotionPipeline(function_to_apply="softmax")(SPEECH[0]) == softmax
@@ -298,7 +298,7 @@ def test_asynch_timeline_has_5_second_segments() -> None:
 
 
 def test_batch_size_and_num_workers_change_nothing() -> None:
-    (expected,) = said(SPEECH[0])
+    (expected,) = labels_of(SPEECH[0])
     classify = ValenceEmotionPipeline(batch_size=8, num_workers=4)
     assert classify(SPEECH[0]) == expected
     assert classify([SPEECH[0]], batch_size=1, num_workers=0) == [expected]
@@ -327,7 +327,7 @@ def test_invalid_parameters_raise(parameter: dict[str, Any], service: Sandbox) -
 
 
 def test_inference_client_interface() -> None:
-    (expected,) = said(SPEECH[0])
+    (expected,) = labels_of(SPEECH[0])
     client = ValenceEmotionPipeline(top_k=3, return_timestamps=True)
     found = client.audio_classification(SPEECH[0])
     assert found == [AudioClassificationOutputElement(**label) for label in expected[:3]]
@@ -378,7 +378,7 @@ def test_failures_raise() -> None:
     with pytest.raises(errors.BatchError, match=f"1 of 2 items failed(.|\n)*item 1: {BROKEN}"):
         classify([SPEECH[0], BROKEN])
     found = classify(iter([BROKEN, SPEECH[0]]))
-    assert [next(found), next(found)] == said(BROKEN, SPEECH[0])
+    assert [next(found), next(found)] == labels_of(BROKEN, SPEECH[0])
     with pytest.raises(errors.BatchError, match=f"item 0: {BROKEN}"):
         next(found)
 
@@ -433,7 +433,7 @@ def test_pipeline_pickles_without_key() -> None:
     assert "very-secret" not in repr(classify)
     assert repr(classify).endswith("batch_size=None, num_workers=None, on_error='raise')")
     assert copy.deepcopy(classify).engine.settings.api_key == "very-secret"
-    assert pickle.loads(pickled)(SPEECH[0]) == said(SPEECH[0])[0][:2]
+    assert pickle.loads(pickled)(SPEECH[0]) == labels_of(SPEECH[0])[0][:2]
 
 
 def test_import_needs_neither_transformers_nor_torch() -> None:

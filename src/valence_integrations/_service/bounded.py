@@ -124,7 +124,7 @@ class _BoundedSocket(socket.socket):
 
     def gettimeout(self) -> float:
         # What is set for one call of the system is not what was asked for.
-        return self._patience
+        return self._read_timeout
 
     def send(self, *args: Any) -> int:
         size: int = self._send(super().send, args)
@@ -172,7 +172,7 @@ class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         # Silence ends with TimeoutError, as it does while connecting; the end of the call with CallTimeoutError.
-        call, patience = Call.current(), self._patience
+        call, patience = Call.current(), self._read_timeout
         try:
             left = call.seconds_left()
             self.settimeout(min(left, patience))
