@@ -286,7 +286,7 @@ class TestFailures:
     def test_unreadable_audio_raises(self, engine: Engine) -> None:
         with pytest.raises(errors.UnreadableAudioError, match=r"^/nowhere/call\.wav: the file cannot be read"):
             engine.predict(Segmented("/nowhere/call.wav", TURNS))
-        with pytest.raises(errors.UnreadableAudioError, match="address"):
+        with pytest.raises(errors.UnreadableAudioError, match="URLs are not fetched"):
             engine.predict(Segmented("https://example.com/call.wav", TURNS))
 
     def test_failed_call_affects_one_segment(self, make_engine: MakeEngine) -> None:
