@@ -154,7 +154,20 @@ def test_number_of_calls_follows_from_length(
     assert decide(duration, Settings(**settings)).calls == calls
 
 
-def test_long_compressed_file_is_decoded_only_if_samples_are_needed() -> None:
+@pytest.mark.parametrize("rate", [4_000, 7_999, 48_001, 88_200, 96_000, 192_000])
+@pytest.mark.parametrize("seconds", [5, 15])
+@pytest.mark.parametrize("extra", [-2, -1, 0, 1, 2, 3])
+def test_duration_is_that_of_the_resampled_audio(rate: int, seconds: int, extra: int) -> None:
+    pcm = np.ones(seconds * rate + extra, dtype=np.int16)
+    clip = open_clip((pcm, rate))
+    assert clip is not None
+    assert clip.duration == clip.decoded().duration
+    clip = open_clip(wav.encode(pcm, rate))
+    assert clip is not None
+    assert clip.duration == clip.decoded().duration
+
+
+def test_a_long_compressed_file_is_decoded_only_if_its_samples_are_needed() -> None:
     file = io.BytesIO()
     soundfile.write(file, np.tile(voice(10.0, 8_000), 7), 8_000, format="FLAC")
     clip = open_clip(file.getvalue())

@@ -159,6 +159,24 @@ class TestEstimate:
         assert sandbox.calls + sandbox.uploads == paid
 
     @pytest.mark.parametrize(
+        ("frames", "settings"),
+        [
+            (15 * 96_000 + 1, {"long_audio": "skip"}),
+            (15 * 96_000 + 1, {"long_audio": "chunk"}),
+            (5 * 96_000 - 1, {"short_audio": "error"}),
+        ],
+    )
+    def test_a_limit_is_applied_to_the_resampled_length(
+        self, make_engine: MakeEngine, frames: int, settings: dict[str, str]
+    ) -> None:
+        item = wav.encode(np.rint(voice(16.0, 96_000)[:frames] * 30_000).astype(np.int16), 96_000)
+        engine = make_engine(**settings)
+        estimate = engine.estimate([item])
+        assert engine.predict(item).source == "discrete"
+        assert (estimate.calls, estimate.skipped, estimate.unreadable) == (engine.stats.calls, 0, {})
+        assert estimate.audio_seconds == engine.stats.audio_seconds
+
+    @pytest.mark.parametrize(
         ("settings", "seconds", "counts", "size"),
         [
             ({"short_audio": "pad"}, 2.0, {"padded": 1, "calls": 1, "audio_seconds": 2.0}, 5.0),

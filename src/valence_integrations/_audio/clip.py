@@ -48,8 +48,8 @@ class Clip:
 
     @property
     def duration(self) -> float:
-        """Length in seconds."""
-        return self.frames / self.sampling_rate
+        """Seconds of the waveform at `rate`: resampling can change the length by half a frame."""
+        return self._frames_sent / self.rate
 
     @property
     def rate(self) -> int:
@@ -117,6 +117,13 @@ class Clip:
             size = sum(file.write(block.astype("<i2", copy=False).tobytes()) for block in self.blocks())
             file.seek(0)
             file.write(wav.header(self.rate, size))
+
+    @property
+    def _frames_sent(self) -> int:
+        """Number of frames at `rate`: soxr rounds to the nearest, and halves up; audio has one at least."""
+        if self.rate == self.sampling_rate:
+            return self.frames
+        return max((2 * self.frames * self.rate + self.sampling_rate) // (2 * self.sampling_rate), 1)
 
     @property
     def _is_decoded(self) -> bool:
