@@ -93,10 +93,9 @@ FRESH = """
 import json, sys
 from valence_integrations import Settings
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import decide, measured, render
+from valence_integrations._audio.routing import prepare
 settings = Settings(long_audio="chunk")
-clip = measured(open_clip(sys.argv[1]), settings)
-parts = render(clip, decide(clip.duration, settings))
+_, _, parts = prepare(open_clip(sys.argv[1]), settings)
 print(json.dumps([len(parts), sorted({"librosa", "numba", "scipy"} & sys.modules.keys())]))
 """
 

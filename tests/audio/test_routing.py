@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import Part, Route, decide, measured, render
+from valence_integrations._audio.routing import Part, Route, decide, measured, needs_samples, prepare
 
 
 def clip_of(seconds: float, rate: int = 16_000) -> Clip:
@@ -24,9 +25,8 @@ def clip_of(seconds: float, rate: int = 16_000) -> Clip:
 
 
 def routed(clip: Clip, settings: Settings) -> tuple[Route, tuple[Part, ...]]:
-    clip = measured(clip, settings)
-    route = decide(clip.duration, settings)
-    return route, render(clip, route)
+    _, route, parts = prepare(clip, settings)
+    return route, parts
 
 
 def sent(parts: tuple[Part, ...]) -> list[np.ndarray]:
@@ -165,6 +165,14 @@ def test_duration_is_that_of_the_resampled_audio(rate: int, seconds: int, extra:
     clip = open_clip(wav.encode(pcm, rate))
     assert clip is not None
     assert clip.duration == clip.decoded().duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "long_audio", "needed"),
+    [(15.0, "chunk", False), (15.1, "chunk", True), (15.1, "truncate", True), (15.1, "asynch", False)],
+)
+def test_samples_are_needed_to_cut_and_to_truncate(seconds: float, long_audio: Any, needed: bool) -> None:
+    assert needs_samples(clip_of(seconds, 8_000), Settings(long_audio=long_audio)) is needed
 
 
 def test_a_long_compressed_file_is_decoded_only_if_its_samples_are_needed() -> None:

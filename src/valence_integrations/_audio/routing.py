@@ -36,6 +36,8 @@ __all__ = [
     "Route",
     "decide",
     "measured",
+    "needs_samples",
+    "prepare",
     "render",
 ]
 
@@ -178,14 +180,40 @@ def _decide_long(duration: float, settings: Settings) -> Route:
     return Route(settings.long_audio, duration)
 
 
+def prepare(clip: Clip, settings: Settings) -> tuple[Clip, Route, tuple[Part, ...]]:
+    """Measure a clip, decide how it is sent, and make its WAV files.
+
+    Returns
+    -------
+    clip : Clip
+        As `measured` returned it.
+    route : Route
+        How it is sent.
+    parts : tuple of Part
+        WAV files for the DiscreteAPI; none for an item that is skipped or uploaded.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be decoded, or the policy for its length is ``"error"``.
+    """
+    clip = measured(clip, settings)
+    route = decide(clip.duration, settings)
+    return clip, route, render(clip, route)
+
+
+def needs_samples(clip: Clip, settings: Settings) -> bool:
+    """Whether a clip is cut or truncated, and so cannot be sent as the file that it is."""
+    return clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
+
+
 def measured(clip: Clip, settings: Settings) -> Clip:
     """Return the clip with its exact length.
 
     The header of a compressed file may be wrong, so files of up to a minute are decoded, and longer ones if their
     samples are needed anyway.
     """
-    needs_samples = clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
-    if clip.ready or (clip.duration > _DECODE_FIRST_SECONDS and not needs_samples):
+    if clip.ready or (clip.duration > _DECODE_FIRST_SECONDS and not needs_samples(clip, settings)):
         return clip
     return clip.decoded()
 

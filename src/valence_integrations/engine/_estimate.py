@@ -15,7 +15,7 @@ import numpy as np
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import MAX_BYTES, Route, decide, measured, render
+from valence_integrations._audio.routing import MAX_BYTES, Route, decide, prepare
 from valence_integrations._format import span
 from valence_integrations._limits.policy import Policy, Window, minimum_seconds
 from valence_integrations._store.cache import cache_key
@@ -238,12 +238,10 @@ class _CallPlanner:
         return _CallPlan(tuple(calls), recipe.padded)
 
     def _by_samples(self, clip: Clip) -> _CallPlan:
-        clip = measured(clip, self._settings)
-        route = decide(clip.duration, self._settings)
+        clip, route, parts = prepare(clip, self._settings)
         if route.source == "asynch":
             data = clip.wav()
             return _CallPlan((self._call("asynch", file_digest(data), route.duration, len(data)),))
-        parts = render(clip, route)
         calls = [self._call(route.source, part.digest, part.seconds, len(part.wav)) for part in parts]
         return _CallPlan(tuple(calls), route.padded)
 

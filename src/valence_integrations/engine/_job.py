@@ -11,7 +11,8 @@ from functools import partial
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import Part, Route, decide, measured, render
+from valence_integrations._audio.routing import Part, Route, prepare
+from valence_integrations._limits.limiter import StoppedError
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._answers import CachedAnswer
 from valence_integrations.engine._calls import Calls
@@ -112,9 +113,7 @@ class Job:
         if known is not None:
             future.set_result(known)
             return
-        clip = measured(clip, self._settings)
-        route = decide(clip.duration, self._settings)
-        parts = render(clip, route)
+        clip, route, parts = prepare(clip, self._settings)
         if time.perf_counter() - begin_time > _SLOW_SECONDS:
             self._resources.prepare_ahead()
         if key is not None and parts:

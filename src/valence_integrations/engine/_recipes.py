@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valence_integrations._audio.clip import Clip
-from valence_integrations._audio.routing import MAX_SECONDS, Part, Route
+from valence_integrations._audio.routing import Part, Route, needs_samples
 from valence_integrations._store.cache import cache_key
 from valence_integrations.settings import Settings
 
@@ -56,8 +56,7 @@ class Recipe:
 
 def recipe_key(clip: Clip, settings: Settings) -> str | None:
     """Key of a clip's recipe; None if the clip needs no recipe because its audio needs no decoding."""
-    is_cut = clip.duration > MAX_SECONDS and settings.long_audio in ("chunk", "truncate")
-    if isinstance(clip.source, np.ndarray) or (clip.ready and not is_cut):
+    if isinstance(clip.source, np.ndarray) or (clip.ready and not needs_samples(clip, settings)):
         return None
     asked = [file_digest(clip.source), settings.short_audio, settings.long_audio]
     return cache_key(settings, "recipe", hashlib.sha256(json.dumps(asked).encode()).hexdigest())
