@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import soundfile
 
@@ -153,13 +154,47 @@ class TestEstimate:
         turns = [*TURNS, TURNS[0], {"start": 20.0, "end": 21.0}, {"start": 9.0, "end": 8.0}]
         items = [call(turns), call(TURNS[:1]), call([]), Segmented(None, TURNS)]
         before = engine.estimate(items)
-        assert (before.items, before.missing, before.skipped, before.unreadable) == (4, 1, 1, {})
+        assert (before.items, before.missing, before.skipped, list(before.unreadable)) == (4, 2, 0, [0])
         assert (before.calls, before.padded, before.chunked, before.undecoded) == (4, 1, 1, 0)
         assert before.audio_seconds == pytest.approx(6 + 13.5 + 7 + 1)
         assert sandbox.requests == []
-        engine.predict_many(items, on_error="null")
+        predictions = engine.predict_many(items, on_error="null")
         assert sandbox.calls == before.calls
+        assert str(before.unreadable[0]) == str(predictions[0].error)
         assert (engine.estimate(items).calls, engine.estimate(items).cached) == (0, 2)
+
+    @pytest.mark.parametrize(
+        ("policy", "bad"),
+        [
+            ({"short_audio": "error"}, [(0.0, 2.0)]),
+            ({"short_audio": "error"}, [(0.0, 2.0), (3.0, 4.0), (9.0, 8.0)]),
+            ({"long_audio": "error"}, [(0.0, 20.0)]),
+        ],
+    )
+    def test_segments_that_fail_leave_the_calls_of_the_others(
+        self, make_engine: MakeEngine, policy: dict[str, str], bad: list[tuple[float, float]]
+    ) -> None:
+        item = call([*({"timestamp": times} for times in bad), *TURNS])
+        engine = make_engine(**policy)
+        estimate = engine.estimate([item])
+        (prediction,) = engine.predict_many([item], on_error="null")
+        assert (estimate.calls, estimate.audio_seconds) == (engine.stats.calls, engine.stats.audio_seconds) == (3, 26.5)
+        assert (str(estimate.unreadable[0]), estimate.unreadable[0].code) == (
+            str(prediction.error),
+            prediction.error and prediction.error.code,
+        )
+        assert estimate.unreadable[0].__traceback__ is None
+
+    def test_item_whose_segments_all_fail_is_not_skipped(self, make_engine: MakeEngine) -> None:
+        estimate = make_engine(short_audio="error").estimate([call([{"start": 0.0, "end": 2.0}])])
+        assert (estimate.calls, estimate.skipped, list(estimate.unreadable)) == (0, 0, [0])
+
+    @pytest.mark.parametrize("segments", [None, [], {}, math.nan, pd.NA])
+    def test_item_without_segments_is_missing(self, engine: Engine, segments: Any) -> None:
+        estimate = engine.estimate([call(segments)])
+        assert (estimate.missing, estimate.skipped, estimate.calls, estimate.unreadable) == (1, 0, 0, {})
+        prediction = engine.predict(call(segments))
+        assert (prediction.segments, prediction.error) == ((), None)
 
 
 class TestShortSegments:

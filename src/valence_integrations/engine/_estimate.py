@@ -22,7 +22,7 @@ from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._receipts import UploadReceipts
 from valence_integrations.engine._recipes import Recipe, file_digest, recipe_key
-from valence_integrations.engine._segmented import Segmented, excerpts
+from valence_integrations.engine._segmented import Segmented, combine_errors, excerpts
 from valence_integrations.errors import ItemError
 from valence_integrations.settings import RateLimits, Settings
 
@@ -51,10 +51,10 @@ class Estimate:
     items : int
         Number of items.
     missing : int
-        Items that are ``None``, NaN or another missing value.
+        Items that are ``None``, NaN or another missing value, or have no segments.
     unreadable : dict of int to ItemError
         By position, the error of each item that would fail before any call: unreadable, or of a length for which the
-        policy is ``"error"``.
+        policy is ``"error"``. A `Segmented` item is listed if a segment fails so; calls for the others are counted.
     skipped : int
         Items that are not sent because of their length.
     padded : int
@@ -133,11 +133,12 @@ class _Call(NamedTuple):
 
 
 class _CallPlan(NamedTuple):
-    """Calls that an item needs; `exact` if the job makes exactly these."""
+    """Calls that an item needs, `exact` if the job makes exactly these, and the error of its segments that fail."""
 
     calls: tuple[_Call, ...] = ()
     padded: bool = False
     exact: bool = True
+    error: ItemError | None = None
 
 
 def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
@@ -157,12 +158,15 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
             clip = open_clip(item.audio if isinstance(item, Segmented) else item, settings.sampling_rate)
             plan = None if clip is None else plan_calls(clip, item if isinstance(item, Segmented) else None)
         except ItemError as error:
-            # A copy: without the traceback, whose frames hold audio.
-            own = copy.copy(error)
-            unreadable[index] = own if clip is None else own.named(clip.name)
+            unreadable[index] = _own_copy(error, clip)
             continue
-        if plan is None or not plan.calls:
-            counts["missing" if plan is None else "skipped"] += 1
+        if plan is None:
+            counts["missing"] += 1
+            continue
+        if plan.error is not None:
+            unreadable[index] = plan.error
+        if not plan.calls:
+            counts["skipped"] += plan.error is None
             continue
         counts["padded"] += plan.padded
         counts["asynch"] += plan.calls[0].api == "asynch"
@@ -214,7 +218,8 @@ class _CallPlanner:
         self._cache = resources.cache
         self._envelope = sum(map(len, resources.discrete.body(b""))) if settings.payload == "multipart" else None
 
-    def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _CallPlan:
+    def __call__(self, clip: Clip, segmented: Segmented | None = None) -> _CallPlan | None:
+        """Plan a clip or, if it is `segmented`, its segments; return None if there are none."""
         if segmented is not None:
             return self._by_segments(clip, segmented)
         route = decide(clip.duration, self._settings)
@@ -245,10 +250,26 @@ class _CallPlanner:
         calls = [self._call(route.source, part.digest, part.seconds, len(part.wav)) for part in parts]
         return _CallPlan(tuple(calls), route.padded)
 
-    def _by_segments(self, clip: Clip, item: Segmented) -> _CallPlan:
-        """Cut out the segments as the job does; invalid segments need no call."""
-        plans = [self._by_samples(cut) for cut in excerpts(item, clip).audio if isinstance(cut, Clip)]
-        return _CallPlan(tuple(call for plan in plans for call in plan.calls), any(plan.padded for plan in plans))
+    def _by_segments(self, clip: Clip, item: Segmented) -> _CallPlan | None:
+        """Cut out the segments and plan each by itself, as the job does; segments that fail need no call."""
+        cuts = excerpts(item, clip).audio
+        if not cuts:
+            return None
+        plans: list[_CallPlan] = []
+        failures: list[ItemError] = []
+        for cut in cuts:
+            if isinstance(cut, ItemError):
+                failures.append(_own_copy(cut))
+                continue
+            try:
+                plans.append(self._by_samples(cut))
+            except ItemError as error:
+                failures.append(_own_copy(error, cut))
+        return _CallPlan(
+            tuple(call for plan in plans for call in plan.calls),
+            any(plan.padded for plan in plans),
+            error=combine_errors(failures, len(cuts)),
+        )
 
     def _by_header(self, route: Route, rate: int, identity: str) -> _CallPlan:
         calls = [
@@ -263,6 +284,12 @@ class _CallPlanner:
         if source == "asynch":
             return _Call("asynch", digest, seconds, size)
         return _Call("discrete", digest, seconds, _JSON_BYTES if self._envelope is None else self._envelope + size)
+
+
+def _own_copy(error: ItemError, clip: Clip | None = None) -> ItemError:
+    """Copy the error of a clip, without the traceback, whose frames hold audio."""
+    own = copy.copy(error)
+    return own if clip is None else own.named(clip.name)
 
 
 def _is_answered(resources: ProcessResources, call: _Call) -> bool:

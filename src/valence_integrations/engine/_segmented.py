@@ -6,18 +6,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.missing import is_missing
 from valence_integrations._audio.routing import MIN_SECONDS, SKIPPED_SECONDS
 from valence_integrations.errors import AudioError, ItemError, ValenceError
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.settings import ShortSegments, check_choice
 
-__all__ = ["Excerpts", "Segmented", "combine_segments", "excerpts"]
+__all__ = ["Excerpts", "Segmented", "combine_errors", "combine_segments", "excerpts"]
+
+ErrorT = TypeVar("ErrorT", bound=ValenceError)
 
 #: Seconds by which a segment may exceed the audio: tools round times and pad their last window.
 _SLACK_SECONDS = 0.5
@@ -122,13 +125,13 @@ def combine_segments(
         cached=bool(answered) and all(own.cached for own in answered),
         request_id=answered[-1].request_id if answered else None,
         model=model,
-        error=_combine_errors([own.error for own in predictions if own.error is not None], len(times)),
+        error=combine_errors([own.error for own in predictions if own.error is not None], len(times)),
     )
     return replace(whole, segments=tuple(timeline))
 
 
 def _as_list(segments: Any) -> list[Any]:
-    if segments is None or (isinstance(segments, float) and math.isnan(segments)):
+    if is_missing(segments):
         return []
     if isinstance(segments, Mapping):
         columns = [list(column) for column in segments.values()]
@@ -201,7 +204,8 @@ def _widen(first: int, last: int, frames: int, rate: int) -> tuple[int, int]:
     return first, min(first + least, frames)
 
 
-def _combine_errors(failures: Sequence[ValenceError], number: int) -> ValenceError | None:
+def combine_errors(failures: Sequence[ErrorT], number: int) -> ErrorT | ItemError | None:
+    """Combine the errors of an item's segments, of which there are `number`, into the item's error."""
     if len(failures) <= 1:
         return failures[0] if failures else None
     told = "; ".join(failure.headline for failure in failures[:_MAX_LISTED])
