@@ -32,7 +32,7 @@ def size(number: float) -> str:
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= least:
             return f"{number / least:,.1f} {unit}"
-    return f"{number} bytes"
+    return counted(round(number), "byte")
 
 
 def percent(part: float, whole: float) -> str:

@@ -122,6 +122,7 @@ class TestEstimate:
             distinct=5,
             cached=0,
             undecoded=1,
+            uncut=0,
             calls=5,
             audio_seconds=6.0 + 2.0 + 20.0 + 7.0 + 8.0,
             bytes=estimate.bytes,
@@ -323,24 +324,40 @@ class TestEstimate:
         estimate = engine.estimate([])
         assert (estimate.items, estimate.calls, estimate.seconds) == (0, 0, 0.0)
 
+    def test_number_of_cuts_is_an_estimate_for_audio_that_is_not_decoded(
+        self, tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("valence_integrations._audio.open._IN_MEMORY", 700_000)
+        (tmp_path / "large.wav").write_bytes(clip(71.0))
+        stereo = wav.encode(np.repeat(np.rint(voice(20.0, 8_000) * 30_000), 2).astype(np.int16), 8_000)
+        stereo = stereo[:22] + b"\2\0" + stereo[24:28] + (32_000).to_bytes(4, "little") + b"\4\0" + stereo[34:]
+        engine = make_engine(long_audio="chunk")
+        estimate = engine.estimate([tmp_path / "large.wav", stereo, stereo, clip(20.0), flac(6.0)])
+        assert (estimate.chunked, estimate.uncut, estimate.undecoded, estimate.calls) == (4, 2, 3, 6 + 2 + 2 + 1)
+        lines = str(estimate).splitlines()
+        assert "  calls       about 11" in lines
+        assert "2 items must be decoded to be cut: the number of cuts is an estimate." in lines
+        exact = engine.estimate([clip(20.0)])
+        assert (exact.uncut, "about" in str(exact), "must be decoded to be cut" in str(exact)) == (0, False, False)
+
     def test_str_is_a_table(self, engine: Engine) -> None:
         bad = [b"junk%d" % number for number in range(5)]
         table = str(engine.estimate([clip(6.0), clip(2.0), None, flac(8.0), *bad])).splitlines()
         assert table[:15] == [
-            "items               9",
-            "  missing           1",
-            "  skipped           0",
-            "  unreadable        5",
-            "  padded            1",
-            "  chunked           0",
-            "  asynch            0",
-            "distinct            3",
-            "  cached            0",
+            "items                9",
+            "  missing            1",
+            "  skipped            0",
+            "  unreadable         5",
+            "  padded             1",
+            "  chunked            0",
+            "  asynch             0",
+            "distinct             3",
+            "  cached             0",
             "to be paid",
-            "  calls             3",
-            "  audio       0.3 min",
-            "  bytes        0.3 MB",
-            "  at best         0 s",
+            "  calls              3",
+            "  audio        0.3 min",
+            "  bytes       304.6 kB",
+            "  at best          0 s",
             "1 must be decoded to tell whether they are cached: counted as billable.",
         ]
         assert [line.split(":")[0] for line in table[15:]] == [

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from valence_integrations._format import span
+from valence_integrations._format import counted, size, span
 from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.service import service
@@ -66,9 +66,9 @@ def _as_table(found: Estimate) -> str:
         ("different", f"{found.distinct:,}", "identical items are sent once"),
         ("  cached", f"{found.cached:,}", "already answered"),
         ("to be sent", "", ""),
-        ("  calls", f"{found.calls:,}", ""),
+        ("  calls", f"{'about ' if found.uncut else ''}{found.calls:,}", ""),
         ("  audio", f"{found.audio_minutes:,.1f} min", ""),
-        ("  data", f"{found.bytes / 1e6:,.1f} MB", ""),
+        ("  data", size(found.bytes), ""),
         ("  time", span(found.seconds), "at least, given the limits of the account"),
     ]
     width = max(len(value) for _, value, _ in rows)
@@ -77,6 +77,8 @@ def _as_table(found: Estimate) -> str:
         lines.append(
             f"{found.undecoded:,} are counted as to be sent, because only decoding could tell whether they are cached."
         )
+    if found.uncut:
+        lines.append(f"{counted(found.uncut, 'item')} must be decoded to be cut: the number of cuts is an estimate.")
     if found.unreadable:
         lines.append("unreadable:")
         lines += [f"  {one_line(error_text(error))}" for error in list(found.unreadable.values())[:_MAX_LISTED]]

@@ -16,7 +16,7 @@ from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import MAX_BYTES, Route, decide, prepare
-from valence_integrations._format import span
+from valence_integrations._format import counted, size, span
 from valence_integrations._limits.policy import Policy, Window, minimum_seconds
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._process import ProcessResources
@@ -69,8 +69,11 @@ class Estimate:
         Distinct items whose answer is in the cache, or whose earlier upload can be resumed.
     undecoded : int
         Distinct items counted as billable, because only decoding could tell whether they are cached.
+    uncut : int
+        Distinct items to be cut whose cuts, which depend on the pauses, only decoding could tell: how many calls they
+        need is estimated from their length. Those are compressed, stereo or over 8 MB.
     calls : int
-        Billable calls, including uploads, without retries.
+        Billable calls, including uploads, without retries. Approximate if there are `uncut` items.
     audio_seconds : float
         Billable seconds of audio, counted as for ``max_audio_seconds``.
     bytes : int
@@ -89,6 +92,7 @@ class Estimate:
     distinct: int
     cached: int
     undecoded: int
+    uncut: int
     calls: int
     audio_seconds: float
     bytes: int
@@ -108,15 +112,17 @@ class Estimate:
             ("distinct", f"{self.distinct:,}"),
             ("  cached", f"{self.cached:,}"),
             ("to be paid", ""),
-            ("  calls", f"{self.calls:,}"),
+            ("  calls", f"{'about ' if self.uncut else ''}{self.calls:,}"),
             ("  audio", f"{self.audio_minutes:,.1f} min"),
-            ("  bytes", f"{self.bytes / 1e6:,.1f} MB"),
+            ("  bytes", size(self.bytes)),
             ("  at best", span(self.seconds)),
         ]
         width = max(len(value) for _, value in rows)
         lines = [f"{name:<14}{value:>{width}}".rstrip() for name, value in rows]
         if self.undecoded:
             lines.append(f"{self.undecoded:,} must be decoded to tell whether they are cached: counted as billable.")
+        if self.uncut:
+            lines.append(f"{counted(self.uncut, 'item')} must be decoded to be cut: the number of cuts is an estimate.")
         lines += [f"item {index}: {error}" for index, error in islice(self.unreadable.items(), _MAX_LISTED)]
         if len(self.unreadable) > _MAX_LISTED:
             lines.append(f"and {len(self.unreadable) - _MAX_LISTED:,} more in .unreadable")
@@ -149,7 +155,7 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
     unreadable: dict[int, ItemError] = {}
     seen: set[bytes] = set()
     billed: set[bytes] = set()
-    calls = size = 0
+    calls = sent = 0
     seconds = 0.0
     for index, item in enumerate(items):
         counts["items"] += 1
@@ -183,10 +189,11 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
         ]
         counts["cached"] += not todo
         counts["undecoded"] += not plan.exact
+        counts["uncut"] += not plan.exact and len(plan.calls) > 1
         for key, call in todo:
             if key not in billed:
                 billed.add(key)
-                calls, seconds, size = calls + 1, seconds + call.seconds, size + call.size
+                calls, seconds, sent = calls + 1, seconds + call.seconds, sent + call.size
     return Estimate(
         items=counts["items"],
         missing=counts["missing"],
@@ -198,9 +205,10 @@ def estimate(items: Iterable[object], resources: ProcessResources) -> Estimate:
         distinct=len(seen),
         cached=counts["cached"],
         undecoded=counts["undecoded"],
+        uncut=counts["uncut"],
         calls=calls,
         audio_seconds=seconds,
-        bytes=size,
+        bytes=sent,
         seconds=minimum_seconds(calls, _windows(settings)),
     )
 
