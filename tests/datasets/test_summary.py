@@ -13,7 +13,8 @@ import pytest
 from datasets import Dataset, DatasetDict, load_from_disk
 
 from tests.conftest import clips
-from valence_integrations import annotate_dataset, errors
+from valence_integrations import Engine, Settings, annotate_dataset, errors
+from valence_integrations.datasets._summary import Report
 from valence_integrations.sandbox import Sandbox
 
 FILES = clips(6)
@@ -49,6 +50,12 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
     unreadable, missing = summary[1:]
     assert unreadable.startswith("  2 audio_format_unknown, such as row 8 of train: audio of 4 bytes: this is not a")
     assert missing.startswith("  1 audio_not_found, such as row 9 of train: /nowhere/a.wav: the file cannot be")
+
+
+def test_duration_of_a_long_job_is_written_with_units() -> None:
+    report = Report(Engine(Settings(cache=False)), 1, show=False)
+    report._started -= 3_725
+    assert str(report).startswith("emotions: 1 row in 1 h 2 min 5 s: ")
 
 
 def test_summary_lists_reasons_by_frequency(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import EXAMPLES, voice
 from valence_integrations import Engine, Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.open import open_clip
-from valence_integrations._format import span
+from valence_integrations._format import size, span
 from valence_integrations._limits.policy import Policy, Window, minimum_seconds
 from valence_integrations.engine import Estimate
 from valence_integrations.sandbox import Sandbox
@@ -92,6 +92,12 @@ def test_span() -> None:
         *("0 s", "0 s", "1 min", "1 h", "1 d 1 h 1 min 1 s")
     ]
     assert span(90_061, 2) == "1 d 1 h"
+
+
+def test_size() -> None:
+    assert [size(number) for number in (0, 1, 999.0, 1_000, 2_340_000, 5e9)] == [
+        *("0 bytes", "1 byte", "999 bytes", "1.0 kB", "2.3 MB", "5.0 GB")
+    ]
 
 
 class TestEstimate:

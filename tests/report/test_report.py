@@ -171,7 +171,9 @@ class TestContent:
 
     @pytest.mark.parametrize("snapshot", [False, True])
     def test_paid_calls_and_cached_answers_are_counted(self, tmp_path: Path, snapshot: bool) -> None:
-        stats = Stats(calls=1234, retries=5, cache_hits=7, possibly_double_billed=2, audio_seconds=3725.0)
+        stats = Stats(
+            calls=1234, retries=5, cache_hits=7, possibly_double_billed=2, audio_seconds=3725.0, bytes_sent=2_340_000
+        )
         items = [("a", clip("sad", 0.5)), ("b", clip("sad", 0.5, cached=True)), ("c", EmotionPrediction())]
         page = report(tmp_path, items, stats=stats.as_dict() if snapshot else stats)
         assert page.row("Items answered by new calls") == ["1"]
@@ -180,6 +182,7 @@ class TestContent:
         assert page.row("Retries after a failure") == ["5"]
         assert page.row("Answers from the cache, free of charge") == ["7"]
         assert page.row("Audio sent") == ["1:02:05"]
+        assert page.row("Bytes sent") == ["2.3 MB"]
 
     def test_missing_counters_are_reported(self, tmp_path: Path) -> None:
         page = report(tmp_path, [("a", clip("sad", 0.5))])

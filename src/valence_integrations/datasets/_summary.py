@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
+from valence_integrations._format import counted, span
 from valence_integrations.engine import Engine, Progress
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import OnError
@@ -74,14 +73,14 @@ class Summary:
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._started
-        span = f"{seconds:.1f} s" if seconds < 60 else tqdm.format_interval(seconds)
+        duration = f"{seconds:.1f} s" if seconds < 60 else span(seconds)
         counts = [
             f"{count:,} {state}" for state, count in self._states.items() if count or state in (_LABELLED, _FAILED)
         ]
         if self._kept:
             counts.append(f"{self._kept:,} kept by datasets")
-        rows = "1 row" if self._rows == 1 else f"{self._rows:,} rows"
-        lines = [f"emotions: {rows} in {span}: {', '.join(counts)}; {self._cached:,} from the cache"]
+        rows = counted(self._rows, "row")
+        lines = [f"emotions: {rows} in {duration}: {', '.join(counts)}; {self._cached:,} from the cache"]
         lines += [
             f"  {count:,} {reason}, such as {self._examples[reason]}" for reason, count in self._reasons.most_common()
         ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 
-from valence_integrations._format import clock
+from valence_integrations._format import clock, size
 from valence_integrations._html.tag import Html, tag
 from valence_integrations.report._summary import Route, Summary
 from valence_integrations.report._table import details, item_cell, omitted_note, table
@@ -90,7 +90,7 @@ def calls(summary: Summary, stats: Mapping[str, float] | None) -> Html:
         if "audio_seconds" in stats:
             rows.append(("Audio sent", clock(round(stats["audio_seconds"]))))
         if "bytes_sent" in stats:
-            rows.append(("Bytes sent", f"{stats['bytes_sent'] / 2**20:,.1f} MiB"))
+            rows.append(("Bytes sent", size(stats["bytes_sent"])))
     unknown = "The engine's counters were not passed: calls and retries are unknown." if stats is None else None
     return tag(
         "div",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import issparse
+
+from valence_integrations._audio.missing import is_missing
 
 _REMEDY = (
     "The transformer takes one column of audio: give X['audio'] or X[['audio']], or put it into a ColumnTransformer, "
@@ -121,11 +122,11 @@ def _reject_numbers(items: Sequence[object]) -> None:
     """Raise ValueError if all items are numbers, apart from missing ones."""
     found = False
     for item in items:
-        if item is None or type(item).__name__ == "NAType":
+        if is_missing(item):
             continue
         if not isinstance(item, numbers.Real):
             return
-        found = found or not math.isnan(item)
+        found = True
     if found:
         raise ValueError(
             "X is a column of numbers; a single number is not audio. Reshape your data: if the numbers are one "
