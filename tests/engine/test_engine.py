@@ -473,7 +473,7 @@ class TestFailures:
         assert sandbox.calls == 8
 
     def test_internal_error_is_raised(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("valence_integrations.engine._job.decide", lambda duration, settings: 1 / 0)
+        monkeypatch.setattr("valence_integrations.engine._job.prepare", lambda clip, settings: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             engine.predict_many([voice(6.0)], on_error="null")
 
