@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 
 from tests.conftest import clips
 from valence_integrations import Engine, Settings, annotate_dataset, errors
-from valence_integrations.datasets._summary import Report
+from valence_integrations.datasets._summary import Summary
 from valence_integrations.sandbox import Sandbox
 
 FILES = clips(6)
@@ -53,9 +53,9 @@ def test_one_bar_and_one_summary_for_all_splits(capfd: pytest.CaptureFixture[str
 
 
 def test_duration_of_a_long_job_is_written_with_units() -> None:
-    report = Report(Engine(Settings(cache=False)), 1, show=False)
-    report._started -= 3_725
-    assert str(report).startswith("emotions: 1 row in 1 h 2 min 5 s: ")
+    summary = Summary(Engine(Settings(cache=False)), 1, show=False)
+    summary._started -= 3_725
+    assert str(summary).startswith("emotions: 1 row in 1 h 2 min 5 s: ")
 
 
 def test_summary_lists_reasons_by_frequency(service: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import soundfile
 
 from tests.conftest import voice
 from valence_integrations import Engine
-from valence_integrations._audio import wav
+from valence_integrations._audio import routing, wav
 from valence_integrations.sandbox import Sandbox
 
 MakeEngine = Callable[..., Engine]
@@ -74,6 +74,16 @@ def test_changed_settings_need_another_recipe(
 ) -> None:
     make_engine().predict(flac(2.0))
     assert not make_engine(**changed).predict(flac(2.0)).cached
+    assert (len(decoded), sandbox.calls) == (2, 2)
+
+
+def test_changed_rendering_is_not_hidden_by_recipes(
+    sandbox: Sandbox, make_engine: MakeEngine, decoded: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_engine().predict(flac(2.0))
+    monkeypatch.setattr("valence_integrations.engine._recipes.RENDERING", 2)
+    monkeypatch.setattr(routing, "_padded", lambda pcm, rate: np.pad(pcm, (0, 5 * rate - len(pcm))))
+    assert not make_engine().predict(flac(2.0)).cached
     assert (len(decoded), sandbox.calls) == (2, 2)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_SECONDS",
     "MIN_SECONDS",
+    "RENDERING",
     "SKIPPED_SECONDS",
     "Part",
     "Route",
@@ -50,6 +51,9 @@ MAX_SECONDS = 15.0
 
 #: The largest file that the DiscreteAPI accepts [SDK].
 MAX_BYTES = 6 * 2**20
+
+#: Increment when the same item and settings give other WAV files: files sent before are then decoded again.
+RENDERING = 1
 
 #: The exact length of a compressed file is known only after decoding; above this length, the header is trusted.
 _DECODE_FIRST_SECONDS = 60.0

@@ -12,7 +12,6 @@ from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import Part, Route, prepare
-from valence_integrations._limits.limiter import StoppedError
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._answers import CachedAnswer
 from valence_integrations.engine._calls import Calls

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valence_integrations._audio.clip import Clip
-from valence_integrations._audio.routing import Part, Route, needs_samples
+from valence_integrations._audio.routing import RENDERING, Part, Route, needs_samples
 from valence_integrations._store.cache import cache_key
 from valence_integrations.settings import Settings
 
@@ -58,7 +58,7 @@ def recipe_key(clip: Clip, settings: Settings) -> str | None:
     """Key of a clip's recipe; None if the clip needs no recipe because its audio needs no decoding."""
     if isinstance(clip.source, np.ndarray) or (clip.ready and not needs_samples(clip, settings)):
         return None
-    asked = [file_digest(clip.source), settings.short_audio, settings.long_audio]
+    asked = [RENDERING, file_digest(clip.source), settings.short_audio, settings.long_audio]
     return cache_key(settings, "recipe", hashlib.sha256(json.dumps(asked).encode()).hexdigest())
 
 
