@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -119,6 +122,32 @@ def test_stop_is_immediate_with_open_connections_and_waiting_requests(post, clip
         with pytest.raises(requests.ConnectionError):
             waiting.result(5)
         idle.close()
+
+
+def test_stop_loses_no_connection_that_is_being_accepted():
+    def connect():
+        opened = []
+        while not stopped.is_set():
+            with contextlib.suppress(OSError):
+                opened.append(socket.create_connection(("127.0.0.1", port)))
+        for connection in opened:
+            connection.close()
+
+    lost: list[warnings.WarningMessage]
+    with warnings.catch_warnings(record=True) as lost:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(5):
+            stopped = threading.Event()
+            with Sandbox() as sandbox:
+                port = int(sandbox.url.rpartition(":")[2])
+                client = threading.Thread(target=connect)
+                client.start()
+                while sandbox.connections < 5:
+                    time.sleep(0.001)
+            stopped.set()
+            client.join()
+            gc.collect()
+    assert [str(warning.message) for warning in lost] == []
 
 
 def test_no_output_and_no_logs(post, clip, caplog, capfd):

@@ -76,6 +76,10 @@ class Server:
             raise
         self._ready.set_result((loop, stopping))
         await stopping.wait()
+        # asyncio loses a connection if it closes the server between accepting it and creating its transport.
+        for sock in self._sockets:
+            loop.remove_reader(sock)
+        await asyncio.sleep(0)
         for server in servers:
             server.close()
         for _ in range(_ACCEPT_ITERATIONS):
