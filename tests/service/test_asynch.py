@@ -99,14 +99,26 @@ def test_poll_waits_after_429() -> None:
     ("answer", "raised"),
     [
         (errors.AuthenticationError("no"), errors.AuthenticationError),
-        (errors.AsynchFailedError("no"), errors.AsynchFailedError),
+        (errors.BadRequestError("no", status_code=400), errors.BadRequestError),
+        (errors.InvalidResponseError("no"), errors.InvalidResponseError),
+        (errors.RedirectError("elsewhere"), errors.RedirectError),
         (errors.BadRequestError("gone", status_code=404), errors.AsynchExpiredError),
     ],
 )
-def test_permanent_error_ends_polling(answer: Exception, raised: type[Exception]) -> None:
+def test_third_refusal_in_a_row_ends_polling(answer: Exception, raised: type[Exception]) -> None:
     future, times = run(Service(answer))
-    assert times == [1.0]
+    assert times == [1.0, 2.0, 3.5]
     with pytest.raises(raised):
+        future.result()
+    future, times = run(Service(answer, answer, None, answer, answer, DONE))
+    assert future.result() == DONE
+    assert len(times) == 6
+
+
+def test_failed_job_ends_polling_at_once() -> None:
+    future, times = run(Service(errors.AsynchFailedError("no")))
+    assert times == [1.0]
+    with pytest.raises(errors.AsynchFailedError):
         future.result()
 
 

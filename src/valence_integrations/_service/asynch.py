@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._limits.ledger import MAX_HOLD_SECONDS
+from valence_integrations._service.answers import read_timeline
 from valence_integrations._service.sdk import sdk_client
 from valence_integrations._service.transport import Transport
 from valence_integrations.settings import Settings
@@ -30,6 +34,8 @@ FIRST_POLL, BACKOFF, LONGEST_WAIT = 1.0, 1.5, 5.0
 #: The timeout is twelve times the former plus four times the maximum of the latter.
 DEADLINE_BASE, DEADLINE_PER_MINUTE = 120.0, 20.0
 
+#: Refusals in a row, of whatever kind, after which a job is no longer polled.
+_MAX_REFUSALS = 3
 
 _CHECK = "Check base_url; if it is correct, report this."
 
@@ -57,16 +63,24 @@ class AsynchClient:
         self._settings = settings
         self._transport = transport
         self._clients: dict[str, Any] = {}
+        self._current = _Current()
 
     def _sdk(self) -> Any:
         """Return the SDK's client; ``valenceai`` must not be imported before the first call."""
         key = self._settings.require_key()
         if key not in self._clients:
-            self._clients[key] = sdk_client(self._transport, key, self._settings.base_url)
+            self._clients[key] = sdk_client(self._transport, key, self._settings.base_url, self._on_answer)
         return self._clients[key].asynch
 
-    def upload(self, wav: Path) -> str:
+    def upload(self, wav: Path, begun: Callable[[str], None] | None = None) -> str:
         """Upload a WAV file without retries; return its request id.
+
+        Parameters
+        ----------
+        wav : Path
+            The file.
+        begun : callable, optional
+            Called with the request id as soon as the service has said it, before any audio is sent.
 
         Raises
         ------
@@ -76,6 +90,7 @@ class AsynchClient:
         sdk = self._sdk()
         from valenceai import FileSizeLimitExceededError, UploadError
 
+        self._current.begun = begun
         try:
             return str(sdk.upload(str(wav)))
         except FileSizeLimitExceededError as error:
@@ -96,6 +111,29 @@ class AsynchClient:
             raise errors.InvalidResponseError(
                 f"cannot parse the answer to the upload: {error!r}.", remedy=_CHECK
             ) from None
+        finally:
+            self._current.begun = None
+
+    def is_complete(self, request_id: str) -> bool:
+        """Return whether an upload that was begun is complete: the service processes it, or has done so.
+
+        Raises
+        ------
+        ValenceError
+            If the service repeatedly does not say.
+        """
+        for refusals in itertools.count(1):
+            try:
+                return self.poll(request_id) is not None or _state(self._current.response) != "initiated"
+            except errors.AsynchFailedError:
+                return False
+            except errors.ItemError as error:
+                if refusals == _MAX_REFUSALS:
+                    if _is_unknown(error):
+                        return False
+                    raise
+                time.sleep(FIRST_POLL)
+        raise AssertionError("unreachable")
 
     def poll(self, request_id: str) -> dict[str, Any] | None:
         """Poll a job once; return its result, or None if it is not ready.
@@ -103,7 +141,9 @@ class AsynchClient:
         Raises
         ------
         AsynchFailedError
-            If the job failed.
+            If the service says that the job failed.
+        InvalidResponseError
+            If the result cannot be read.
         ValenceError
             See `Transport.send`.
         """
@@ -125,7 +165,38 @@ class AsynchClient:
             raise errors.InvalidResponseError(
                 f"cannot parse the status of the job: {error!r}.", remedy=_CHECK
             ) from None
+        read_timeline(result, math.inf)
         return dict(result)
+
+    def _on_answer(self, response: requests.Response) -> None:
+        self._current.response = response
+        if self._current.begun is not None:
+            request_id = _json_object(response).get("request_id")
+            if isinstance(request_id, str):
+                self._current.begun(request_id)
+                self._current.begun = None
+        # The SDK does not read the answer to the last step, which a proxy or a captive portal may have sent.
+        if response.request.method == "POST" and response.content.lstrip().startswith(b"<"):
+            raise errors.InvalidResponseError("the answer to the upload is a web page.", remedy=_CHECK)
+
+
+class _Current(threading.local):
+    """What a thread does with the SDK, which tells neither the request id of an unfinished upload nor its state."""
+
+    begun: Callable[[str], None] | None = None
+    response: requests.Response | None = None
+
+
+def _state(response: requests.Response | None) -> object:
+    return None if response is None else _json_object(response).get("status")
+
+
+def _json_object(response: requests.Response) -> Mapping[str, Any]:
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 @contextmanager
@@ -147,6 +218,7 @@ class Pending:
     deadline: float = field(compare=False)
     wait: float = field(compare=False)
     stopped: Callable[[], bool] = field(compare=False)
+    refusals: int = field(default=0, compare=False)
     future: Future[dict[str, Any]] = field(default_factory=Future, compare=False)
 
 
@@ -206,16 +278,24 @@ class Poller:
             job.future.cancel()
             return False
         last_error: errors.ValenceError | None = None
+        result: dict[str, Any] | None = None
         try:
             result = self._poll(job.request_id)
-        except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError, errors.InvalidResponseError) as error:
-            result, last_error = None, error
+            job.refusals = 0
+        except (errors.NetworkError, errors.ReadTimeoutError, errors.ServerError) as error:
+            last_error = error
         except errors.RateLimitError as error:
-            result, last_error = None, error
+            last_error = error
             job.wait = min(max(job.wait, error.retry_after or 0.0), MAX_HOLD_SECONDS)
-        except errors.CallError as error:
-            job.future.set_exception(_expired(job, error.headline) if error.status_code == 404 else error)
+        except errors.AsynchFailedError as error:
+            job.future.set_exception(error)
             return False
+        except errors.ValenceError as error:
+            last_error = error
+            job.refusals += 1
+            if job.refusals >= _MAX_REFUSALS:
+                job.future.set_exception(_expired(job, error) if _is_unknown(error) else error)
+                return False
         except BaseException as error:
             job.future.set_exception(error)
             return False
@@ -244,10 +324,14 @@ class Poller:
                     heapq.heappush(self._pending, job)
 
 
-def _expired(job: Pending, reason: str) -> errors.AsynchExpiredError:
+def _is_unknown(error: errors.ValenceError) -> bool:
+    return isinstance(error, errors.CallError) and error.status_code == 404
+
+
+def _expired(job: Pending, error: errors.ValenceError) -> errors.AsynchExpiredError:
     return errors.AsynchExpiredError(
-        f"the service does not know the request {job.request_id} ({reason.rstrip('.')}). It keeps results for 24 hours "
-        "at most.",
+        f"the service does not know the request {job.request_id} ({error.headline.rstrip('.')}). It keeps results for "
+        "24 hours at most.",
         remedy="Send the item again.",
         request_id=job.request_id,
     )

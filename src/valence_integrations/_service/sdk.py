@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -28,25 +28,35 @@ class _Requests:
 
     exceptions = requests.exceptions
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, on_answer: Callable[[requests.Response], None]) -> None:
         self._transport = transport
+        self._on_answer = on_answer
 
     def get(self, url: str, **kwargs: Any) -> requests.Response:
-        return self._transport.send("GET", url, **kwargs)
+        response = self._transport.send("GET", url, **kwargs)
+        self._on_answer(response)
+        return response
 
     def post(self, url: str, **kwargs: Any) -> requests.Response:
-        return self._transport.send("POST", url, **kwargs)
+        response = self._transport.send("POST", url, **kwargs)
+        self._on_answer(response)
+        return response
 
     def put(self, url: str, **kwargs: Any) -> requests.Response:
         return self._transport.send("PUT", url, **kwargs)
 
 
-def sdk_client(transport: Transport, api_key: str, base_url: str) -> Any:
-    """Create a ``valenceai.ValenceClient`` that sends through `transport`."""
+def sdk_client(
+    transport: Transport, api_key: str, base_url: str, on_answer: Callable[[requests.Response], None]
+) -> Any:
+    """Create a ``valenceai.ValenceClient`` that sends through `transport`.
+
+    `on_answer` is called with each answer of the service, in the thread of the call, before the SDK reads it.
+    """
     with _root_logger_untouched():
         importlib.import_module("valenceai")
         rate_limit, client = _private_copy("valenceai.rate_limit"), _private_copy("valenceai.client")
-    rate_limit.requests = client.requests = _Requests(transport)  # type: ignore[attr-defined]
+    rate_limit.requests = client.requests = _Requests(transport, on_answer)  # type: ignore[attr-defined]
     rate_limit.logger = client.logger = logging.getLogger("valence_integrations.sdk")  # type: ignore[attr-defined]
     client.RateLimitAPI = rate_limit.RateLimitAPI  # type: ignore[attr-defined]
     return client.ValenceClient(api_key=api_key, base_url=base_url, show_progress=False, comprehensive_output=True)

@@ -10,17 +10,14 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from valence_integrations._cluster.client import ClusterCache
-from valence_integrations._limits.limiter import StoppedError
 from valence_integrations._store.cache import ResultCache
+from valence_integrations.engine._claims import OtherClaims
 from valence_integrations.engine._futures import complete
 from valence_integrations.engine._stats import Stats
 
 __all__ = ["Answers", "CachedAnswer"]
 
-#: Seconds between two checks whether another process has stored the answer.
-_CLAIM_POLL_SECONDS = 0.05
-
-#: A cached value: {"segments": [...], "request_id": ...}; has "cached" if no call was billed for it.
+#: A cached value: {"response": ...}, and for an upload its "request_id"; has "cached" if no call was billed for it.
 CachedAnswer: TypeAlias = "dict[str, Any]"
 
 
@@ -35,23 +32,32 @@ class Answers:
         Counters; cache hits are added.
     wait : callable
         Called with seconds to wait; returns whether the job was stopped.
+    submit : callable
+        Runs work in another thread.
 
     Examples
     --------
     >>> from valence_integrations._store.cache import ResultCache
     >>> from valence_integrations.engine._answers import Answers
     >>> from valence_integrations.engine._stats import Stats
-    >>> answers = Answers(ResultCache(None), Stats(), wait=lambda seconds: False)
-    >>> answers.find("key", lambda fresh: fresh.set_result(answers.keep("key", {"emotion": "sad"}))).result()
-    {'emotion': 'sad'}
+    >>> answers = Answers(ResultCache(None), Stats(), lambda seconds: False, lambda work: work())
+    >>> answers.find("key", lambda fresh: fresh.set_result(answers.keep("key", {"response": {}}))).result()
+    {'response': {}}
     >>> answers.find("key", lambda fresh: None).result()
-    {'emotion': 'sad', 'cached': True}
+    {'response': {}, 'cached': True}
     """
 
-    def __init__(self, cache: ResultCache | ClusterCache, stats: Stats, wait: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        cache: ResultCache | ClusterCache,
+        stats: Stats,
+        wait: Callable[[float], bool],
+        submit: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._cache = cache
         self._stats = stats
-        self._wait = wait
+        self._submit = submit
+        self._others = OtherClaims(wait)
         self._in_flight: dict[str, Future[CachedAnswer]] = {}
         self._lock = threading.Lock()
         self._active = 0
@@ -65,8 +71,8 @@ class Answers:
         key : str
             See `cache_key`.
         begin : callable
-            Called with a new future if no other call, job or process provides the answer. Must complete the future,
-            now or later.
+            Called with a new future if no other call, job or process provides the answer: now, or later in another
+            thread, if another process had claimed the key. Must complete the future, at once or later.
         """
         with self._lock:
             known = self._in_flight.get(key)
@@ -84,8 +90,10 @@ class Answers:
             return answer
         fresh.add_done_callback(lambda _: self._in_flight.pop(key, None))
         try:
-            with self._count_active():
+            if self._cache.claim(key):
                 self._begin(key, fresh, begin)
+            else:
+                self._others.add(lambda: self._is_claim_over(key, fresh, begin), fresh.set_exception)
         except BaseException as error:
             fresh.set_exception(error)
         return fresh
@@ -106,22 +114,25 @@ class Answers:
             return self._active
 
     def _begin(self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]) -> None:
-        others = self._await_other_claim(key)
-        if others is not None:
-            self._stats.add(cache_hits=1)
-            fresh.set_result({**others, "cached": True})
-            return
         fresh.add_done_callback(partial(self._release_claim, key))
-        begin(fresh)
+        with self._count_active():
+            try:
+                begin(fresh)
+            except BaseException as error:
+                fresh.set_exception(error)
 
-    def _await_other_claim(self, key: str) -> CachedAnswer | None:
-        """Wait while another job or process holds the claim; return its answer, or None once this job holds it."""
-        while not self._cache.claim(key):
-            if (answer := self._cache.get(key)) is not None:
-                return answer
-            if self._wait(_CLAIM_POLL_SECONDS):
-                raise StoppedError
-        return None
+    def _is_claim_over(
+        self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]
+    ) -> bool:
+        """Use the answer of another job or process, or take over its claim."""
+        if self._cache.claim(key):
+            self._submit(lambda: self._begin(key, fresh, begin))
+            return True
+        if (answer := self._cache.get(key)) is None:
+            return False
+        self._stats.add(cache_hits=1)
+        fresh.set_result({**answer, "cached": True})
+        return True
 
     def _release_claim(self, key: str, done: Future[CachedAnswer]) -> None:
         if done.cancelled() or done.exception():

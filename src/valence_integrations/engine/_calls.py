@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.routing import Part
-from valence_integrations._service.answers import read_discrete, read_timeline
 from valence_integrations._service.asynch import temporary_wav
 from valence_integrations._service.retry import call_with_retries, may_have_been_billed
 from valence_integrations._store.cache import ResultCache, cache_key
 from valence_integrations.engine._answers import Answers, CachedAnswer
 from valence_integrations.engine._futures import complete
+from valence_integrations.engine._pool import Priority
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._receipts import UploadReceipts
 from valence_integrations.engine._recipes import Recipe, Sent, file_digest
-from valence_integrations.results import EmotionSegment
 
 __all__ = ["Calls"]
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 _log = logging.getLogger("valence_integrations")
 
@@ -46,7 +50,8 @@ class Calls:
         self._stopped = stopped
         self._cache = resources.cache or ResultCache(None)
         self._receipts = UploadReceipts(self._cache, self._settings)
-        self.answers = Answers(self._cache, self._stats, stopped.wait)
+        self._submit = partial(resources.pool.submit, Priority.CALL)
+        self.answers = Answers(self._cache, self._stats, stopped.wait, self._submit)
 
     def discrete(self, part: Part, answer: Future[CachedAnswer]) -> None:
         """Complete `answer` with the DiscreteAPI's answer for one clip."""
@@ -55,11 +60,15 @@ class Calls:
 
         def call() -> CachedAnswer:
             body = client.body(part.wav)
-            response = self._call(lambda: client.send(body), sum(map(len, body)), part.seconds)
-            return _cached([read_discrete(response, part.start, part.end)], response.get("request_id"))
+            return self._call(
+                lambda: client.send(body),
+                sum(map(len, body)),
+                part.seconds,
+                keep=lambda response: self.answers.keep(key, {"response": response}),
+            )
 
         try:
-            known = self.answers.find(key, lambda fresh: complete(fresh, lambda: self.answers.keep(key, call())))
+            known = self.answers.find(key, lambda fresh: complete(fresh, call))
         except BaseException as error:
             answer.set_exception(error)
         else:
@@ -74,7 +83,7 @@ class Calls:
                 self.keep_recipe(recipe_key, Recipe("asynch", duration, padded=False, parts=(sent,)))
             return self.answers.find(
                 cache_key(self._settings, "asynch", digest),
-                lambda fresh: self._upload(wav, duration, digest, fresh),
+                lambda fresh: self._begin_timeline(clip, wav, duration, digest, fresh),
             )
 
     def recipe(self, key: str) -> Recipe | None:
@@ -86,45 +95,68 @@ class Calls:
         """Store the recipe of a file."""
         self._cache.put_recipe(key, vars(recipe))
 
-    def _upload(self, wav: Path, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
+    def _begin_timeline(self, clip: Clip, wav: Path, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
         try:
-            request_id = self._unfinished(digest)
-            if request_id is None:
-                request_id = self._call(lambda: self._resources.asynch.upload(wav), wav.stat().st_size, duration)
-                self._receipts.put(digest, request_id)
+            self._fetch_timeline(clip, wav, duration, digest, fresh)
         except BaseException as error:
             fresh.set_exception(error)
-            return
+
+    def _fetch_timeline(self, clip: Clip, wav: Path, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
+        """Complete `fresh` with the result of an upload: an earlier one, or one that is made now."""
+        receipt = self._receipts.find(digest)
+        is_earlier = receipt is not None and receipt.complete
+        if receipt is not None and is_earlier:
+            request_id = receipt.request_id
+            _log.info("waiting for the result of upload %s, made earlier", request_id)
+        else:
+            # After waiting for another process, the temporary file is gone.
+            with nullcontext(wav) if wav.exists() else temporary_wav(clip) as file:
+                request_id = self._upload(file, duration, digest)
         key = cache_key(self._settings, "asynch", digest)
 
+        def keep(polled: Future[dict[str, Any]]) -> CachedAnswer:
+            answer = self.answers.keep(key, {"response": polled.result(), "request_id": request_id})
+            self._receipts.forget(digest)
+            return answer
+
         def finish(polled: Future[dict[str, Any]]) -> None:
-            complete(
-                fresh, lambda: self.answers.keep(key, _cached(read_timeline(polled.result(), duration), request_id))
-            )
-            if not polled.cancelled() and not isinstance(polled.exception(), errors.AsynchTimeoutError):
+            error = None if polled.cancelled() else polled.exception()
+            if isinstance(error, (errors.AsynchFailedError, errors.AsynchExpiredError)):
                 self._receipts.forget(digest)
+            if is_earlier and isinstance(error, errors.AsynchExpiredError):
+                self._submit(lambda: self._begin_timeline(clip, wav, duration, digest, fresh))
+            else:
+                complete(fresh, lambda: keep(polled))
 
         self._resources.poller.add(request_id, duration, self._stopped.is_set).add_done_callback(finish)
 
-    def _unfinished(self, digest: str) -> str | None:
-        """Return the request id of an earlier upload without a fetched result, or None if the service dropped it."""
-        request_id = self._receipts.find(digest)
-        if request_id is None:
-            return None
-        try:
-            self._resources.asynch.poll(request_id)
-        except errors.BadRequestError:
-            return None
-        except errors.ItemError:
-            pass
-        _log.info("waiting for the result of upload %s, made earlier", request_id)
-        return request_id
+    def _upload(self, wav: Path, duration: float, digest: str) -> str:
+        """Upload a file and return its request id; the receipt is kept from the first answer on."""
 
-    def _call(self, send: Callable[[], Any], size: int, seconds: float) -> Any:
-        """Make a call with retries; each attempt takes a permit and counts against the budget."""
+        def begun(request_id: str) -> None:
+            self._receipts.put(digest, request_id, complete=False)
+
+        def upload() -> str:
+            # An earlier attempt, or one of a process that was killed, may have been complete without our knowing it.
+            receipt = self._receipts.find(digest)
+            if receipt is not None and self._resources.asynch.is_complete(receipt.request_id):
+                return receipt.request_id
+            return self._resources.asynch.upload(wav, begun)
+
+        def keep(request_id: str) -> str:
+            self._receipts.put(digest, request_id, complete=True)
+            return request_id
+
+        return self._call(upload, wav.stat().st_size, duration, keep)
+
+    def _call(self, send: Callable[[], S], size: int, seconds: float, keep: Callable[[S], T]) -> T:
+        """Make a call with retries; each attempt takes a permit and counts against the budget.
+
+        `keep` stores the answer before anything that can fail, such as giving the permit back.
+        """
         limiter = self._resources.limiter
 
-        def attempt() -> Any:
+        def attempt() -> T:
             with limiter.permit(self._stopped.is_set) as waited:
                 self._stats.add(seconds_waited=waited)
                 self._resources.spend(size, seconds)
@@ -134,8 +166,9 @@ class Calls:
                     _log.info("a call failed: %s: %s", type(error).__name__, error)
                     self._resources.record_failure(error)
                     raise
+                kept = keep(response)
                 self._resources.record_success()
-                return response
+                return kept
 
         def on_failure(error: Exception) -> None:
             if isinstance(error, errors.RateLimitError):
@@ -150,10 +183,3 @@ class Calls:
             on_failure=on_failure,
             on_retry=lambda: self._stats.add(retries=1),
         )
-
-
-def _cached(segments: Sequence[EmotionSegment], request_id: object) -> CachedAnswer:
-    return {
-        "segments": [vars(segment) for segment in segments],
-        "request_id": str(request_id) if request_id is not None else None,
-    }

@@ -12,6 +12,7 @@ from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.routing import Part, Route, prepare
+from valence_integrations._service.answers import read_discrete, read_timeline
 from valence_integrations._store.cache import cache_key
 from valence_integrations.engine._answers import CachedAnswer
 from valence_integrations.engine._calls import Calls
@@ -21,7 +22,7 @@ from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._recipes import Recipe, recipe_key
 from valence_integrations.engine._schedule import Schedule
 from valence_integrations.engine._segmented import Segmented, combine_segments, excerpts
-from valence_integrations.results import EmotionPrediction, EmotionSegment
+from valence_integrations.results import EmotionPrediction
 
 __all__ = ["Job"]
 
@@ -166,17 +167,20 @@ class Job:
     def _prediction(
         self, answers: Sequence[CachedAnswer], route: Route | Recipe, times: Sequence[tuple[float, float]]
     ) -> EmotionPrediction:
-        segments = [EmotionSegment(**segment) for answer in answers for segment in answer["segments"]]
-        if route.source != "asynch":
+        if route.source == "asynch":
+            segments = list(read_timeline(answers[0]["response"], route.duration))
+        else:
             segments = [
-                replace(segment, start=start, end=end) for (start, end), segment in zip(times, segments, strict=True)
+                read_discrete(answer["response"], start, end)
+                for answer, (start, end) in zip(answers, times, strict=True)
             ]
+        request_id = answers[-1].get("request_id") or answers[-1]["response"].get("request_id")
         return EmotionPrediction.from_segments(
             segments,
             source=route.source,
             duration=route.duration,
             padded=route.padded,
             cached=all(answer.get("cached", False) for answer in answers),
-            request_id=answers[-1]["request_id"],
+            request_id=None if request_id is None else str(request_id),
             model=self._settings.model,
         ).with_min_confidence(self._settings.min_confidence)

@@ -1,16 +1,24 @@
-"""Upload receipts: request ids of uploads whose result is not fetched yet, so that no upload is repeated."""
+"""Upload receipts: request ids of uploads whose result is not stored yet, so that no upload is repeated."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from valence_integrations._cluster.client import ClusterCache
 from valence_integrations._service.asynch import KEPT_SECONDS
 from valence_integrations._store.cache import ResultCache, cache_key
 from valence_integrations.settings import Settings
 
-__all__ = ["UploadReceipts"]
+__all__ = ["Receipt", "UploadReceipts"]
+
+
+class Receipt(NamedTuple):
+    """Request id of an upload, and whether the service confirmed that the upload is complete."""
+
+    request_id: str
+    complete: bool
 
 
 class UploadReceipts:
@@ -31,9 +39,9 @@ class UploadReceipts:
     >>> from valence_integrations._store.cache import ResultCache
     >>> from valence_integrations.engine._receipts import UploadReceipts
     >>> receipts = UploadReceipts(ResultCache(None), Settings(api_key="key"))
-    >>> receipts.put("digest", "request-1")
+    >>> receipts.put("digest", "request-1", complete=True)
     >>> receipts.find("digest")
-    'request-1'
+    Receipt(request_id='request-1', complete=True)
     """
 
     def __init__(
@@ -43,16 +51,16 @@ class UploadReceipts:
         self._settings = settings
         self._clock = clock
 
-    def find(self, digest: str) -> str | None:
-        """Return the request id of an upload whose result the service still has; results expire after 24 hours."""
+    def find(self, digest: str) -> Receipt | None:
+        """Return the receipt of an upload whose result the service still has; results expire after 24 hours."""
         receipt = self._cache.get(self._key(digest))
         if receipt is None or self._clock() - receipt["time"] > KEPT_SECONDS:
             return None
-        return str(receipt["request_id"])
+        return Receipt(receipt["request_id"], receipt["complete"])
 
-    def put(self, digest: str, request_id: str) -> None:
-        """Store the receipt of a completed upload."""
-        self._cache.put(self._key(digest), {"request_id": request_id, "time": self._clock()})
+    def put(self, digest: str, request_id: str, *, complete: bool) -> None:
+        """Store the receipt of an upload: when it has begun, and when it is complete."""
+        self._cache.put(self._key(digest), {"request_id": request_id, "complete": complete, "time": self._clock()})
 
     def forget(self, digest: str) -> None:
         """Remove a receipt."""
