@@ -198,11 +198,6 @@ def test_missing_av_error_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.code == "audio_needs_av"
 
 
-def test_bytes_that_ffmpeg_accepts_without_sampling_rate_are_unreadable() -> None:
-    with pytest.raises(errors.UnreadableAudioError, match="the file has no decodable audio"):
-        open_clip(b"\x04")
-
-
 @pytest.mark.parametrize(
     ("rate", "sent"),
     [
@@ -293,8 +288,8 @@ def test_missing_items(missing: object) -> None:
         ([2**40, 0], "32 bits"),
         ((WAVE, 0), "sampling_rate"),
         ((WAVE, "16k"), "sampling_rate"),
-        ((WAVE, 10), "at least 1000 Hz, not 10"),
-        (wav.encode(PCM, 1), "at least 1000 Hz, not 1"),
+        ((WAVE, 10), "1000 to 1000000 Hz, not 10"),
+        (wav.encode(PCM, 1), "1000 to 1000000 Hz, not 1"),
         (encoded(WAVE, format="WAV")[:20] + b"\x34\x12" + encoded(WAVE, format="WAV")[22:], "audio"),
         ((WAVE, 22050.5), "sampling_rate"),
         ((16_000, WAVE), r"not \(sampling_rate, waveform\)"),

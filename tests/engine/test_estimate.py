@@ -300,7 +300,7 @@ class TestEstimate:
     def test_large_file_is_hashed_in_blocks(
         self, tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("valence_integrations._audio.open._IN_MEMORY", 100_000)
+        monkeypatch.setattr("valence_integrations._audio.files._IN_MEMORY", 100_000)
         (tmp_path / "long.wav").write_bytes(clip(71.0))
         engine = make_engine(limits=None)
         engine.predict_many([tmp_path / "long.wav"])
@@ -333,7 +333,7 @@ class TestEstimate:
     def test_number_of_cuts_is_an_estimate_for_audio_that_is_not_decoded(
         self, tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("valence_integrations._audio.open._IN_MEMORY", 700_000)
+        monkeypatch.setattr("valence_integrations._audio.files._IN_MEMORY", 700_000)
         (tmp_path / "large.wav").write_bytes(clip(71.0))
         stereo = wav.encode(np.repeat(np.rint(voice(20.0, 8_000) * 30_000), 2).astype(np.int16), 8_000)
         stereo = stereo[:22] + b"\2\0" + stereo[24:28] + (32_000).to_bytes(4, "little") + b"\4\0" + stereo[34:]

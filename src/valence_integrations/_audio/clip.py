@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from valence_integrations._audio import decode, wav
-from valence_integrations._audio.waveform import Float32, Int16, mix_down, to_float, to_int16
-from valence_integrations.errors import AudioError, UnreadableAudioError
+from valence_integrations._audio.failures import disk_errors, empty, item_errors
+from valence_integrations._audio.files import FileOnDisk, opened
+from valence_integrations._audio.spool import MAX_IN_MEMORY, Samples, Spool, collected
+from valence_integrations._audio.waveform import Float32, Int16, floats, mix_down, to_int16
+from valence_integrations.errors import FileTooLargeError
 
 __all__ = ["IDEAL_RATE", "MAX_RATE", "MIN_RATE", "Clip"]
 
@@ -23,6 +27,11 @@ MIN_RATE = 8_000
 #: The highest rate that is sent without resampling, in Hz; above it, audio is resampled to the ideal 44.1 kHz.
 MAX_RATE = 48_000
 IDEAL_RATE = 44_100
+
+#: The largest file that the AsynchAPI accepts [SDK].
+_MAX_UPLOAD = 2**30
+
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +53,7 @@ class Clip:
     channels: int
     frames: int
     ready: bool
-    source: bytes | Path | npt.NDArray[Any]
+    source: bytes | FileOnDisk | npt.NDArray[Any] | Spool
 
     @property
     def duration(self) -> float:
@@ -58,65 +67,114 @@ class Clip:
             return IDEAL_RATE
         return max(self.sampling_rate, MIN_RATE)
 
-    def pcm(self) -> Int16:
-        """Mono waveform at `rate`.
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a file, not a waveform."""
+        return isinstance(self.source, (bytes, FileOnDisk))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the source, which is a file."""
+        assert isinstance(self.source, (bytes, FileOnDisk))
+        return len(self.source) if isinstance(self.source, bytes) else self.source.size
+
+    def digest(self) -> str:
+        """SHA-256 of the source, which is a file."""
+        assert isinstance(self.source, (bytes, FileOnDisk))
+        digest = hashlib.sha256()
+        with item_errors(self.name), opened(self.source) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def samples(self) -> Samples:
+        """Mono waveform at `rate`, in memory or, if it is long, in a temporary file.
 
         Raises
         ------
-        UnreadableAudioError
+        ItemError
             If it cannot be decoded.
         """
-        if isinstance(self.source, np.ndarray) and self._is_decoded:
+        if isinstance(self.source, Spool):
             return self.source
-        if self.ready and isinstance(self.source, bytes):
+        if self.ready and isinstance(self.source, bytes) and self.frames <= MAX_IN_MEMORY:
             return wav.samples(self.source)
-        blocks = list(self.blocks())
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        with item_errors(self.name):
+            return collected(self.blocks())
+
+    def pcm(self) -> Int16:
+        """Mono waveform at `rate`, in memory.
+
+        Raises
+        ------
+        ItemError
+            If it cannot be decoded.
+        """
+        samples = self._ready_samples
+        return (self.samples() if samples is None else samples)[:]
 
     def decoded(self) -> Clip:
         """Return a clip with the decoded mono waveform at `rate`, whose length is exact."""
-        pcm = self.pcm()
-        return Clip(self.name, self.rate, 1, len(pcm), False, pcm)
+        samples = self.samples()
+        return Clip(self.name, self.rate, 1, len(samples), False, samples)
 
     def blocks(self) -> Iterator[Int16]:
         """Iterate over the mono waveform at `rate` in blocks, so that a long item is never entirely in memory."""
-        try:
-            blocks = self._floats()
-            if self.rate != self.sampling_rate:
-                blocks = _resampled(blocks, self.sampling_rate, self.rate)
-            empty = True
-            for block in blocks:
+        with item_errors(self.name):
+            any_audio = False
+            for block in self._blocks():
                 if block.size:
-                    empty = False
-                    yield to_int16(block)
-            if empty:
-                raise UnreadableAudioError("it holds no audio.", code="audio_empty")
-        except AudioError as error:
-            raise error.named(self.name) from None
+                    any_audio = True
+                    yield block
+            if not any_audio:
+                raise empty()
 
     def wav(self) -> bytes:
         """Encode the clip as a WAV file that the service accepts."""
-        if self.ready:
-            return self.source if isinstance(self.source, bytes) else cast("Path", self.source).read_bytes()
+        if self.ready and isinstance(self.source, bytes):
+            return self.source
         return wav.encode(self.pcm(), self.rate)
 
     def save(self, path: Path) -> None:
-        """Write the WAV file that the service accepts; a ready file on disk is linked, not copied."""
-        if self.ready and isinstance(self.source, Path):
-            try:
-                path.symlink_to(self.source.absolute())
-            except OSError:
-                pass
-            else:
-                return
-        with path.open("wb") as file:
-            if self.ready:
-                file.write(self.wav())
-                return
-            file.write(bytes(wav.HEADER_SIZE))
-            size = sum(file.write(block.astype("<i2", copy=False).tobytes()) for block in self.blocks())
-            file.seek(0)
-            file.write(wav.header(self.rate, size))
+        """Write the WAV file that the service accepts.
+
+        Raises
+        ------
+        ItemError
+            If it cannot be decoded, was changed since it was opened, or is larger than the service accepts.
+        """
+        with item_errors(self.name):
+            size = 0
+            with disk_errors():
+                file = path.open("wb")
+            with file:
+                for block in self._encoded():
+                    size += len(block)
+                    if size > _MAX_UPLOAD:
+                        raise FileTooLargeError(
+                            "its WAV file has more than 1 GB.",
+                            remedy='Use long_audio="chunk", or cut it.',
+                            max_size_mb=_MAX_UPLOAD / 2**20,
+                        )
+                    with disk_errors():
+                        file.write(block)
+                with disk_errors():
+                    if not self.ready:
+                        file.seek(0)
+                        file.write(wav.header(self.rate, size - wav.HEADER_SIZE))
+                    file.flush()
+
+    def _encoded(self) -> Iterator[bytes]:
+        """Iterate over the WAV file to send, except that a new one begins with zeros in place of its header."""
+        if self.ready:
+            assert isinstance(self.source, (bytes, FileOnDisk))
+            with opened(self.source) as file:
+                while block := file.read(_BLOCK):
+                    yield block
+            return
+        yield bytes(wav.HEADER_SIZE)
+        for samples in self.blocks():
+            yield samples.astype("<i2", copy=False).tobytes()
 
     @property
     def _frames_sent(self) -> int:
@@ -126,22 +184,35 @@ class Clip:
         return max((2 * self.frames * self.rate + self.sampling_rate) // (2 * self.sampling_rate), 1)
 
     @property
-    def _is_decoded(self) -> bool:
-        """Whether `pcm` can return the source unchanged."""
+    def _ready_samples(self) -> Samples | None:
+        """The source, if it is the waveform that is sent."""
         source = self.source
+        if isinstance(source, Spool):
+            return source
         is_mono = isinstance(source, np.ndarray) and source.dtype == np.int16 and source.ndim == 1
-        return is_mono and self.rate == self.sampling_rate
+        return cast("Int16", source) if is_mono and self.rate == self.sampling_rate else None
+
+    def _blocks(self) -> Iterator[Int16]:
+        samples = self._ready_samples
+        if samples is not None:
+            for start in range(0, len(samples), _BLOCK):
+                yield samples[start : start + _BLOCK]
+            return
+        blocks = self._floats()
+        if self.rate != self.sampling_rate:
+            blocks = _resampled(blocks, self.sampling_rate, self.rate)
+        for block in blocks:
+            yield to_int16(block)
 
     def _floats(self) -> Iterator[Float32]:
         """Iterate over the mono float waveform at `sampling_rate`."""
-        if not isinstance(self.source, np.ndarray):
-            for block in decode.blocks(self.source, self.frames):
-                yield mix_down(block)
-            return
-        if self.source.dtype == np.int16 and self.source.ndim == 1:
-            yield self.source.astype(np.float32) / np.float32(32768)
-            return
-        yield mix_down(to_float(self.source))
+        if isinstance(self.source, np.ndarray):
+            blocks = floats(self.source)
+        else:
+            assert not isinstance(self.source, Spool)
+            blocks = decode.blocks(self.source, decode.Info(self.sampling_rate, self.channels, self.frames))
+        for block in blocks:
+            yield mix_down(block)
 
 
 def _resampled(blocks: Iterator[Float32], rate_in: int, rate_out: int) -> Iterator[Float32]:

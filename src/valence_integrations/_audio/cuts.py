@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from valence_integrations._audio.spool import Samples
+
 __all__ = ["cut_points"]
 
 #: Levels are measured in hops of 10 ms.
@@ -23,15 +25,16 @@ _DB_PER_SECOND = 1.0
 
 _FULL_SCALE = 32768
 
-Int16 = npt.NDArray[np.int16]
+#: Hops whose levels are computed at once.
+_HOPS = 2**12
 
 
-def cut_points(pcm: Int16, rate: int, *, shortest: float, longest: float) -> list[int]:
+def cut_points(pcm: Samples, rate: int, *, shortest: float, longest: float) -> list[int]:
     """Find where to cut a long waveform into clips, near pauses.
 
     Parameters
     ----------
-    pcm : ndarray of int16, shape (frames,)
+    pcm : ndarray of int16, shape (frames,), or Spool
         The waveform.
     rate : int
         Hz.
@@ -56,7 +59,7 @@ def cut_points(pcm: Int16, rate: int, *, shortest: float, longest: float) -> lis
     return [*cuts, len(pcm)]
 
 
-def _levels(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
+def _levels(pcm: Samples, hop: int) -> npt.NDArray[np.float64]:
     """Level around each hop, in dB relative to full scale."""
     width = round(_PAUSE_SECONDS * _HOPS_PER_SECOND)
     rms = np.pad(_rms(pcm, hop), width // 2, mode="edge")
@@ -66,13 +69,16 @@ def _levels(pcm: Int16, hop: int) -> npt.NDArray[np.float64]:
     return levels
 
 
-def _rms(pcm: Int16, hop: int) -> npt.NDArray[np.float32]:
+def _rms(pcm: Samples, hop: int) -> npt.NDArray[np.float32]:
     """Root mean square of each whole hop.
 
     Equals ``librosa.feature.rms(y=pcm, frame_length=hop, hop_length=hop, center=False)``, whose first call takes
     seconds.
     """
-    samples = pcm[: len(pcm) // hop * hop].astype(np.float32).reshape(-1, hop)
-    np.square(samples, out=samples)
-    rms: npt.NDArray[np.float32] = np.sqrt(samples.mean(axis=1))
-    return rms
+    frames = len(pcm) // hop * hop
+    rms = [np.zeros(0, dtype=np.float32)]
+    for start in range(0, frames, _HOPS * hop):
+        samples = pcm[start : min(start + _HOPS * hop, frames)].astype(np.float32).reshape(-1, hop)
+        np.square(samples, out=samples)
+        rms.append(np.sqrt(samples.mean(axis=1)))
+    return np.concatenate(rms)

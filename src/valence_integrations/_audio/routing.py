@@ -3,6 +3,7 @@
 ================  =====================================================================
 length            route
 ================  =====================================================================
+under 0.1 s       never sent: an error
 under 5.0 s       ``short_audio``: pad, repeat, skip or error
 5.0 to 15 s       one DiscreteAPI call
 over 15 s         ``long_audio``: asynch, chunk, truncate, skip or error
@@ -24,10 +25,13 @@ import numpy.typing as npt
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.cuts import cut_points
+from valence_integrations._audio.decode import MAX_DECODED_SECONDS
+from valence_integrations._audio.spool import Samples, Spool
 from valence_integrations.errors import AudioTooLongError, AudioTooShortError
 from valence_integrations.settings import Settings
 
 __all__ = [
+    "LEAST_SECONDS",
     "MAX_BYTES",
     "MAX_SECONDS",
     "MIN_SECONDS",
@@ -41,6 +45,9 @@ __all__ = [
     "prepare",
     "render",
 ]
+
+#: Less audio holds no speech; what is given so is most likely a table of numbers. It is never sent.
+LEAST_SECONDS = 0.1
 
 #: The service needs 4.5 s after the 0.5 s that it skips [SDK, live probe].
 MIN_SECONDS = 5.0
@@ -68,9 +75,19 @@ Int16 = npt.NDArray[np.int16]
 class Part:
     """A WAV file for one DiscreteAPI call, and the interval of the item that it covers, in seconds."""
 
-    wav: bytes
+    audio: bytes | Clip
     start: float
     end: float
+
+    @property
+    def wav(self) -> bytes:
+        """The file; of a long item, it is read from the item's temporary file each time."""
+        return self.audio.wav() if isinstance(self.audio, Clip) else self.audio
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return wav.HEADER_SIZE + 2 * self.audio.frames if isinstance(self.audio, Clip) else len(self.audio)
 
     @cached_property
     def digest(self) -> str:
@@ -139,7 +156,7 @@ def decide(duration: float, settings: Settings) -> Route:
     Raises
     ------
     AudioTooShortError, AudioTooLongError
-        If the policy for such items is ``"error"``.
+        If the policy for such items is ``"error"``, or if it is shorter or longer than any audio that is sent.
 
     Examples
     --------
@@ -148,6 +165,13 @@ def decide(duration: float, settings: Settings) -> Route:
     >>> decide(3.0, Settings()).change, decide(60.0, Settings(long_audio="chunk")).source
     ('pad', 'chunk')
     """
+    if duration < LEAST_SECONDS:
+        raise AudioTooShortError(
+            f"{duration:.3f} s is too short for speech: at least {LEAST_SECONDS:g} s is needed.",
+            remedy="Drop it; if it is a waveform, check its sampling_rate.",
+            min_duration=LEAST_SECONDS,
+            actual_duration=duration,
+        )
     if duration < MIN_SECONDS:
         return _decide_short(duration, settings)
     if duration > MAX_SECONDS:
@@ -177,6 +201,13 @@ def _decide_long(duration: float, settings: Settings) -> Route:
             f"{duration:.2f} s is too long for one call of at most {MAX_SECONDS:g} s.",
             remedy='Use long_audio="asynch", "chunk", "truncate" or "skip", or cut it.',
             max_duration=MAX_SECONDS,
+            actual_duration=duration,
+        )
+    if duration > MAX_DECODED_SECONDS:
+        raise AudioTooLongError(
+            f"{duration / 3600:.1f} hours is too long: at most {MAX_DECODED_SECONDS / 3600:g} hours are read.",
+            remedy="Cut it.",
+            max_duration=MAX_DECODED_SECONDS,
             actual_duration=duration,
         )
     if settings.long_audio == "truncate":
@@ -239,9 +270,9 @@ def render(clip: Clip, route: Route) -> tuple[Part, ...]:
     """
     rate = clip.rate
     if route.source == "chunk":
-        pcm = clip.pcm()
-        cuts = pairwise(cut_points(pcm, rate, shortest=MIN_SECONDS, longest=MAX_SECONDS))
-        return tuple(Part(wav.encode(pcm[start:end], rate), start / rate, end / rate) for start, end in cuts)
+        samples = clip.samples()
+        cuts = pairwise(cut_points(samples, rate, shortest=MIN_SECONDS, longest=MAX_SECONDS))
+        return tuple(_cut(clip, samples, start, stop) for start, stop in cuts)
     if route.source != "discrete":
         return ()
     if route.change is None:
@@ -250,10 +281,18 @@ def render(clip: Clip, route: Route) -> tuple[Part, ...]:
             data = wav.encode(clip.pcm(), rate)
         return (Part(data, 0.0, route.duration),)
     if route.change == "truncate":
-        pcm = clip.pcm()[: int(MAX_SECONDS * rate)]
+        pcm = clip.samples()[: int(MAX_SECONDS * rate)]
         return (Part(wav.encode(pcm, rate), 0.0, len(pcm) / rate),)
     lengthen = _padded if route.change == "pad" else _repeated
     return (Part(wav.encode(lengthen(clip.pcm(), rate), rate), 0.0, route.duration),)
+
+
+def _cut(clip: Clip, samples: Samples, start: int, stop: int) -> Part:
+    """Cut a part out of a long item; out of one in a temporary file it is read only when it is sent."""
+    if isinstance(samples, Spool):
+        cut = Clip(clip.name, clip.rate, 1, stop - start, False, samples.interval(start, stop))
+        return Part(cut, start / clip.rate, stop / clip.rate)
+    return Part(wav.encode(samples[start:stop], clip.rate), start / clip.rate, stop / clip.rate)
 
 
 def _padded(pcm: Int16, rate: int) -> Int16:

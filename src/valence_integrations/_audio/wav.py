@@ -18,6 +18,12 @@ _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 #: Lengths that programs write to a pipe, where they do not know the real one: ffmpeg 0xFFFFFFFF, sox 0x7FFFF0xx.
 _UNKNOWN_LENGTH = range(0x7FFF_F000, 0x1_0000_0000)
 
+#: Bytes of a chunk that are read: of the format and of the long sizes, what follows has no meaning here.
+_CHUNK_HEAD = 64
+
+#: Chunks in a file: more than any program writes, and few enough that a hostile file takes no time.
+_MAX_CHUNKS = 10_000
+
 #: Bytes before the samples in files written by `encode`.
 HEADER_SIZE = 44
 
@@ -65,24 +71,29 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
     WavError
         If the file is cut off, inconsistent, or has no format or no audio.
     """
-    magic, riff_size, form = struct.unpack("<4sI4s", _read_exactly(file, 12))
+    magic, form = (head := _read_exactly(file, 12))[:4], head[8:]
+    endian = ">" if magic == b"RIFX" else "<"
+    (riff_size,) = struct.unpack_from(f"{endian}I", head, 4)
     if form != b"WAVE":
         raise WavError("it is a RIFF file, but not a WAV file")
-    endian = ">" if magic == b"RIFX" else "<"
-    plain = magic == b"RIFF" and riff_size + 8 == size
+    covers_file = riff_size + 8 == size
     fmt: tuple[int, int, int, int, int, int] | None = None
     long_data_size: int | None = None
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MAX_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            raise WavError("it ends before its audio begins")
         kind, length = struct.unpack(f"{endian}4sI", head)
         if kind == b"data":
             if fmt is None:
                 raise WavError("its audio comes before its format")
             if length == 0xFFFF_FFFF and long_data_size is not None:
                 length = long_data_size
-            return _read_data(file, size, fmt, length, plain=plain)
+            elif length == 0 and not covers_file:
+                length = 0xFFFF_FFFF  # left so by a program that could not go back, or did not end well
+            return _read_data(file, size, fmt, length, plain=magic == b"RIFF" and covers_file)
         if file.tell() + length > size:
             raise WavError(f"its {kind.decode('ascii', 'replace')!r} chunk is cut off")
-        body = _read_exactly(file, length) if kind in (b"fmt ", b"ds64") else b""
+        body = _read_exactly(file, min(length, _CHUNK_HEAD)) if kind in (b"fmt ", b"ds64") else b""
         if kind == b"fmt " and fmt is not None:
             raise WavError("it has two formats")
         if kind == b"fmt ":
@@ -90,7 +101,7 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
         elif kind == b"ds64" and length >= 16:
             (long_data_size,) = struct.unpack_from("<Q", body, 8)
         file.seek((length - len(body)) + length % 2, 1)
-    raise WavError("it ends before its audio begins")
+    raise WavError(f"it has more than {_MAX_CHUNKS} chunks")
 
 
 def _format(body: bytes, endian: str) -> tuple[int, int, int, int, int, int]:
@@ -123,14 +134,17 @@ def _read_data(
         raise WavError(f"its {length} bytes of audio end within a frame of {block} bytes")
     if length == 0:
         raise WavError("it holds no audio")
-    whole = _rest_is_chunks(file, file.tell() + length + length % 2, size)
-    plain = plain and whole and tag == _PCM and bits == 16 and byte_rate == rate * block
+    plain = plain and tag == _PCM and bits == 16 and byte_rate == rate * block
+    # Always looked at, as a second format or second audio is an error in every file.
+    plain = _rest_is_chunks(file, file.tell() + length + length % 2, size) and plain
     return WavHeader(rate, channels, bits, length // block, start, plain)
 
 
 def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
     """Whether only whole chunks follow the audio, up to the end of the file."""
-    while position < size:
+    for _ in range(_MAX_CHUNKS):
+        if position >= size:
+            return position == size
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:
@@ -139,7 +153,7 @@ def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
         if kind in (b"fmt ", b"data"):
             raise WavError(f"it has two {kind.decode()!r} chunks")
         position += 8 + length + length % 2
-    return position == size
+    return False
 
 
 def _read_exactly(file: BinaryIO, length: int) -> bytes:

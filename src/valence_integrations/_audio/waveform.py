@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import reprlib
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,11 +16,12 @@ __all__ = [
     "FORMS",
     "Float32",
     "Int16",
+    "checked_channels",
     "checked_rate",
+    "floats",
     "frames_first",
     "mix_down",
     "samples_of",
-    "to_float",
     "to_int16",
 ]
 
@@ -27,6 +30,15 @@ Float32: TypeAlias = npt.NDArray[np.float32]
 
 #: Lower rates, in Hz, cannot carry speech and are considered a mistake.
 _LOWEST_RATE = 1_000
+
+#: Higher rates, in Hz, are no audio's: recorders of bats reach 500 kHz.
+_HIGHEST_RATE = 1_000_000
+
+#: As in libsndfile.
+_HIGHEST_CHANNELS = 1024
+
+#: Samples of all channels that are converted at once.
+_BLOCK = 2**18
 
 
 #: An axis of a 2-D waveform that is longer than this is considered to be the frames.
@@ -42,6 +54,7 @@ FORMS = (
 def samples_of(waveform: Any) -> npt.NDArray[Any]:
     array: npt.NDArray[Any] = np.asarray(waveform)
     if array.dtype == object:
+        _check_objects(array)
         array = array.astype(np.float64)
     if array.dtype in (np.int64, np.uint64) and array.size:
         array = _narrowed(array)
@@ -50,6 +63,15 @@ def samples_of(waveform: Any) -> npt.NDArray[Any]:
             f"samples must be numbers, not {array.dtype}.", code="waveform_invalid", remedy=f"Give {FORMS}."
         )
     return array
+
+
+def _check_objects(array: npt.NDArray[Any]) -> None:
+    """Refuse what NumPy would convert to numbers, but are none: text such as "0.5", and truth values."""
+    for kind in {type(value) for value in array.flat}:
+        if issubclass(kind, (str, bytes, bool, np.bool_)):
+            raise UnreadableAudioError(
+                f"samples must be numbers, not {kind.__name__}.", code="waveform_invalid", remedy=f"Give {FORMS}."
+            )
 
 
 def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -68,13 +90,22 @@ def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def checked_rate(sampling_rate: Any) -> int:
     try:
         rate = int(sampling_rate)
-        if rate == sampling_rate and rate >= _LOWEST_RATE:
+        if rate == sampling_rate and _LOWEST_RATE <= rate <= _HIGHEST_RATE:
             return rate
     except (TypeError, ValueError, OverflowError):
         pass
     raise UnreadableAudioError(
-        f"its sampling_rate must be a whole number of at least {_LOWEST_RATE} Hz, not {sampling_rate!r}.",
+        f"its sampling_rate must be a whole number of {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, "
+        f"not {reprlib.repr(sampling_rate)}.",
         code="sampling_rate_invalid",
+    )
+
+
+def checked_channels(channels: int) -> int:
+    if 1 <= channels <= _HIGHEST_CHANNELS:
+        return channels
+    raise UnreadableAudioError(
+        f"its header declares {channels} channels; at most {_HIGHEST_CHANNELS} are read.", code="audio_damaged"
     )
 
 
@@ -100,17 +131,25 @@ def frames_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     )
 
 
-def to_float(array: npt.NDArray[Any]) -> Float32:
-    """Convert samples to floats between -1 and 1. A float waveform beyond that is scaled down, not clipped."""
-    if array.dtype.kind == "u":
-        middle = float(2 ** (8 * array.itemsize - 1))
-        return ((array.astype(np.float64) - middle) / middle).astype(np.float32)
-    if array.dtype.kind == "i":
-        return (array / float(2 ** (8 * array.itemsize - 1))).astype(np.float32)
-    peak = float(np.max(np.abs(array)))
-    if not math.isfinite(peak):
-        raise _not_finite()
-    return (array / peak if peak > 1.0 else array).astype(np.float32)
+def floats(array: npt.NDArray[Any]) -> Iterator[Float32]:
+    """Convert samples to floats between -1 and 1, in blocks.
+
+    A float waveform beyond that is scaled down, not clipped.
+    """
+    step = max(_BLOCK // (array.shape[1] if array.ndim == 2 else 1), 1)
+    slices = [array[start : start + step] for start in range(0, len(array), step)]
+    if array.dtype.kind == "f":
+        # NaN, if there is any, is NumPy's maximum, but not Python's.
+        peak = float(np.max([np.max(np.abs(block)) for block in slices]))
+        if not math.isfinite(peak):
+            raise _not_finite()
+        for block in slices:
+            yield (block / peak if peak > 1.0 else block).astype(np.float32)
+        return
+    middle = float(2 ** (8 * array.itemsize - 1))
+    offset = middle if array.dtype.kind == "u" else 0.0
+    for block in slices:
+        yield ((block.astype(np.float64) - offset) / middle).astype(np.float32)
 
 
 def mix_down(block: Float32) -> Float32:

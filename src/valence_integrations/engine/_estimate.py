@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
-
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
@@ -233,10 +231,10 @@ class _CallPlanner:
         route = decide(clip.duration, self._settings)
         if route.source is None:
             return _CallPlan()
-        in_memory = isinstance(clip.source, np.ndarray) or (clip.ready and isinstance(clip.source, bytes))
+        in_memory = not clip.is_file or (clip.ready and isinstance(clip.source, bytes))
         untouched = clip.ready and route.change is None and route.source != "chunk"
-        if untouched and (route.source == "asynch" or _size(clip) <= MAX_BYTES):
-            return _CallPlan((self._call(route.source, _digest(clip), clip.duration, _size(clip)),))
+        if untouched and (route.source == "asynch" or clip.size <= MAX_BYTES):
+            return _CallPlan((self._call(route.source, clip.digest(), clip.duration, clip.size),))
         if in_memory:
             return self._by_samples(clip)
         key = recipe_key(clip, self._settings)
@@ -244,7 +242,7 @@ class _CallPlanner:
         if known is not None:
             return self._by_recipe(Recipe.from_value(known))
         # A recipe's key depends on the file's bytes, so it identifies them as well as their digest does.
-        return self._by_header(route, clip.rate, key or _digest(clip))
+        return self._by_header(route, clip.rate, key or clip.digest())
 
     def _by_recipe(self, recipe: Recipe) -> _CallPlan:
         calls = [self._call(recipe.source, sent.digest, sent.end - sent.start, sent.size) for sent in recipe.parts]
@@ -255,7 +253,7 @@ class _CallPlanner:
         if route.source == "asynch":
             data = clip.wav()
             return _CallPlan((self._call("asynch", file_digest(data), route.duration, len(data)),))
-        calls = [self._call(route.source, part.digest, part.seconds, len(part.wav)) for part in parts]
+        calls = [self._call(route.source, part.digest, part.seconds, part.size) for part in parts]
         return _CallPlan(tuple(calls), route.padded)
 
     def _by_segments(self, clip: Clip, item: Segmented) -> _CallPlan | None:
@@ -315,16 +313,6 @@ def _windows(settings: Settings) -> Sequence[Window]:
     if settings.limits is None:
         return ()
     return Policy.from_limits(settings.limits if isinstance(settings.limits, RateLimits) else RateLimits()).windows
-
-
-def _size(clip: Clip) -> int:
-    assert not isinstance(clip.source, np.ndarray)
-    return len(clip.source) if isinstance(clip.source, bytes) else clip.source.stat().st_size
-
-
-def _digest(clip: Clip) -> str:
-    assert not isinstance(clip.source, np.ndarray)
-    return file_digest(clip.source)
 
 
 def _short_digest(*names: str) -> bytes:

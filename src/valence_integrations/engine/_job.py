@@ -10,7 +10,7 @@ from functools import partial
 
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
-from valence_integrations._audio.open import open_clip
+from valence_integrations._audio.open import is_file_object, open_clip
 from valence_integrations._audio.routing import Part, Route, prepare
 from valence_integrations._service.answers import read_discrete, read_timeline
 from valence_integrations._store.cache import cache_key
@@ -42,9 +42,9 @@ class Job:
     def submit(self, item: object) -> PredictionFuture:
         """Start an item. Item errors are set on the prediction; an exception of the future is a bug of this library."""
         # A file object may be closed or read further before a thread starts on it.
-        if hasattr(item, "read"):
+        if is_file_object(item):
             item = self._open_now(item)
-        elif isinstance(item, Segmented) and hasattr(item.audio, "read"):
+        elif isinstance(item, Segmented) and is_file_object(item.audio):
             item = replace(item, audio=self._open_now(item.audio))
         return self._start(item, Priority.ITEM)
 

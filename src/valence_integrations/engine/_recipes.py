@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.routing import RENDERING, Part, Route, needs_samples
@@ -40,7 +38,7 @@ class Recipe:
     @classmethod
     def from_route(cls, route: Route, parts: Sequence[Part]) -> Recipe:
         """Create the recipe of an item for the DiscreteAPI."""
-        sent = tuple(Sent(part.digest, len(part.wav), part.start, part.end) for part in parts)
+        sent = tuple(Sent(part.digest, part.size, part.start, part.end) for part in parts)
         return cls(route.source, route.duration, route.padded, sent)
 
     @classmethod
@@ -56,24 +54,18 @@ class Recipe:
 
 def recipe_key(clip: Clip, settings: Settings) -> str | None:
     """Key of a clip's recipe; None if the clip needs no recipe because its audio needs no decoding."""
-    if isinstance(clip.source, np.ndarray) or (clip.ready and not needs_samples(clip, settings)):
+    if not clip.is_file or (clip.ready and not needs_samples(clip, settings)):
         return None
-    asked = [RENDERING, file_digest(clip.source), settings.short_audio, settings.long_audio]
+    asked = [RENDERING, clip.digest(), settings.short_audio, settings.long_audio]
     return cache_key(settings, "recipe", hashlib.sha256(json.dumps(asked).encode()).hexdigest())
 
 
 def file_digest(file: bytes | Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    for block in _blocks(file):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(file: bytes | Path) -> Iterator[bytes]:
+    """SHA-256 of a file that is sent."""
     if isinstance(file, bytes):
-        yield file
-        return
+        return hashlib.sha256(file).hexdigest()
+    digest = hashlib.sha256()
     with file.open("rb") as opened:
         while block := opened.read(2**20):
-            yield block
+            digest.update(block)
+    return digest.hexdigest()

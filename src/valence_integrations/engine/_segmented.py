@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from numbers import Real
 from typing import Any, NamedTuple, TypeVar, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from valence_integrations._audio.clip import Clip
+from valence_integrations._audio.failures import item_errors
 from valence_integrations._audio.missing import is_missing
 from valence_integrations._audio.routing import MIN_SECONDS, SKIPPED_SECONDS
+from valence_integrations._audio.spool import Samples, interval
 from valence_integrations.errors import AudioError, ItemError, ValenceError
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.settings import ShortSegments, check_choice
@@ -27,6 +28,9 @@ _SLACK_SECONDS = 0.5
 
 _FORM = 'A segment is {"start", "end"} or {"timestamp": (start, end)}, in seconds.'
 _MAX_LISTED = 3
+
+#: Segments of an item: 11 days of one a second. More come from an iterator that has no end.
+_MAX_SEGMENTS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +98,13 @@ def excerpts(item: Segmented, clip: Clip) -> Excerpts:
     AudioError
         If the audio cannot be decoded, or the segments are not a list.
     """
-    segments = _as_list(item.segments)
+    with item_errors(clip.name):
+        segments = _as_list(item.segments)
     if not segments:
         return Excerpts([], [], clip.duration)
-    pcm = clip.pcm()
-    cut = [_excerpt(pcm, clip, number, segment, item.short) for number, segment in enumerate(segments)]
-    return Excerpts([times for times, _ in cut], [audio for _, audio in cut], len(pcm) / clip.rate)
+    samples = clip.samples()
+    cut = [_excerpt(samples, clip, number, segment, item.short) for number, segment in enumerate(segments)]
+    return Excerpts([times for times, _ in cut], [audio for _, audio in cut], len(samples) / clip.rate)
 
 
 def combine_segments(
@@ -140,40 +145,47 @@ def _as_list(segments: Any) -> list[Any]:
         return [dict(zip(segments, values, strict=True)) for values in zip(*columns, strict=True)]
     if isinstance(segments, (str, bytes)) or not isinstance(segments, Iterable):
         raise _invalid(f"its segments must be a list, not {type(segments).__name__}.", _FORM)
-    return list(segments)
+    listed = list(islice(segments, _MAX_SEGMENTS + 1))
+    if len(listed) > _MAX_SEGMENTS:
+        raise _invalid(f"it has more than {_MAX_SEGMENTS} segments.", _FORM)
+    return listed
 
 
 def _excerpt(
-    pcm: npt.NDArray[np.int16], clip: Clip, number: int, segment: Any, short: ShortSegments
+    samples: Samples, clip: Clip, number: int, segment: Any, short: ShortSegments
 ) -> tuple[tuple[float, float], Clip | ItemError]:
     start = end = math.nan
     try:
-        start, end = _times(segment, len(pcm) / clip.rate)
-        first, last = _frames(start, end, len(pcm), clip.rate)
-        if short == "widen":
-            first, last = _widen(first, last, len(pcm), clip.rate)
-    except AudioError as error:
-        return (start, end), error.named(f"{clip.name}, segment {number}")
+        with item_errors(f"{clip.name}, segment {number}"):
+            start, end = _times(segment, len(samples) / clip.rate)
+            first, last = _frames(start, end, len(samples), clip.rate)
+            if short == "widen":
+                first, last = _widen(first, last, len(samples), clip.rate)
+    except ItemError as error:
+        return (start, end), error
     name = f"{clip.name}, segment {number} ({start:g} to {end:g} s)"
-    return (start, end), Clip(name, clip.rate, 1, last - first, False, pcm[first:last])
+    return (start, end), Clip(name, clip.rate, 1, last - first, False, interval(samples, first, last))
 
 
 def _times(segment: Any, duration: float) -> tuple[float, float]:
     if not isinstance(segment, Mapping):
-        raise _invalid(f"{segment!r} is not a segment.", _FORM)
+        raise _invalid(f"{reprlib.repr(segment)} is not a segment.", _FORM)
     try:
         start, end = segment["timestamp"] if "timestamp" in segment else (segment["start"], segment["end"])
     except (KeyError, TypeError, ValueError):
-        raise _invalid(f"{segment!r} is not a segment.", _FORM) from None
+        raise _invalid(f"{reprlib.repr(segment)} is not a segment.", _FORM) from None
     return _seconds("start", start), duration if end is None else _seconds("end", end)
 
 
 def _seconds(name: str, value: Any) -> float:
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise _invalid(f"its {name} must be a number of seconds, not {value!r}.")
-    return float(value)
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an integer that no float can hold
+        pass
+    raise _invalid(f"its {name} must be a number of seconds, not {reprlib.repr(value)}.")
 
 
 def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:

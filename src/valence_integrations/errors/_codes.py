@@ -17,6 +17,7 @@ Code: TypeAlias = Literal[
     "audio_format_unknown",
     "audio_needs_av",
     "audio_damaged",
+    "audio_changed",
     "audio_empty",
     "audio_unreadable",
     "waveform_invalid",

@@ -53,10 +53,11 @@ _CAUSES = {
     "audio_needs_av": _NOT_READABLE,
     "audio_unreadable": Cause("Unreadable audio", _SEE_MESSAGE),
     "audio_damaged": _DAMAGED,
+    "audio_changed": Cause("Changed while it was read", "Run again when the file is complete."),
     "audio_empty": _DAMAGED,
     "item_invalid": _NOT_AUDIO,
     "waveform_invalid": _NOT_AUDIO,
-    "sampling_rate_invalid": Cause("Invalid sampling rate", "Pass it in Hz, as a whole number of at least 1000."),
+    "sampling_rate_invalid": Cause("Invalid sampling rate", "Pass it in Hz, as a whole number of 1,000 to 1,000,000."),
     "audio_too_short": Cause("Too short", 'Use short_audio="pad" (--short pad), or drop the item.'),
     "audio_too_long": Cause("Too long", 'Use long_audio="asynch" or "chunk" (--long chunk), or cut the item.'),
     "file_too_large": Cause(
