@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from valence_integrations._audio import containers
+from valence_integrations._audio import containers, wav
 from valence_integrations._audio.failures import damaged
 from valence_integrations._audio.files import Encoded, opened
 from valence_integrations._audio.waveform import Float32, checked_channels, checked_rate
@@ -14,7 +14,7 @@ from valence_integrations.errors import AudioTooLongError
 if TYPE_CHECKING:
     import soundfile
 
-__all__ = ["MAX_DECODED_SECONDS", "Info", "blocks", "probe"]
+__all__ = ["MAX_DECODED_SECONDS", "Info", "blocks", "probe", "too_long"]
 
 #: Samples of all channels in a decoded block.
 _BLOCK = 2**18
@@ -67,14 +67,19 @@ def blocks(source: Encoded, info: Info) -> Iterator[Float32]:
         for block in containers.blocks(file) if sound is None else _blocks(sound):
             read += len(block)
             if read > MAX_DECODED_SECONDS * info.sampling_rate:
-                raise AudioTooLongError(
-                    f"it has more than {MAX_DECODED_SECONDS / 3600:g} hours of audio.",
-                    remedy="Cut it.",
-                    max_duration=MAX_DECODED_SECONDS,
-                )
+                raise too_long()
             yield block
     if exact and read < info.frames:
         raise damaged(f"the file is cut off: it has only {read} of {info.frames} frames.")
+
+
+def too_long() -> AudioTooLongError:
+    """Error of an item of more than `MAX_DECODED_SECONDS`."""
+    return AudioTooLongError(
+        f"it has more than {MAX_DECODED_SECONDS / 3600:g} hours of audio.",
+        remedy="Cut it.",
+        max_duration=MAX_DECODED_SECONDS,
+    )
 
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[Float32]:
@@ -101,7 +106,7 @@ def _open_soundfile(file: BinaryIO) -> soundfile.SoundFile | None:
             return False
 
     try:
-        return SequentialSoundFile(file)
+        return SequentialSoundFile(wav.completed(file))
     except (RuntimeError, TypeError, ValueError):
         file.seek(0)
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from valence_integrations.errors import AudioNotFoundError, ItemError, UnreadableAudioError, ValenceError
 
-__all__ = ["damaged", "disk_errors", "empty", "item_errors", "printable"]
+__all__ = ["damaged", "disk_errors", "empty", "item_errors", "printable", "shown"]
 
 #: Longest name of an item in a message; base64 text given as a path has millions of characters.
 _MAX_NAME = 500
@@ -18,6 +19,14 @@ def printable(name: str) -> str:
     """Name of an item as every output can encode it: no lone surrogates, and not too long."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME // 2]}…{text[-_MAX_NAME // 2 :]}"
+
+
+def shown(value: object) -> str:
+    """Show a value of any kind in a message: shortened, and whatever its repr raises."""
+    try:
+        return printable(reprlib.repr(value))
+    except Exception:
+        return f"a value of type {type(value).__name__}"
 
 
 @contextmanager

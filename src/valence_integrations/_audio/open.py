@@ -53,7 +53,10 @@ def open_clip(item: Any, sampling_rate: int = 16_000) -> Clip | None:
     6.0
     """
     with item_errors(f"item of type {type(item).__name__}"):
-        return _open(item, sampling_rate)
+        clip = _open(item, sampling_rate)
+        if clip is not None and clip.duration > decode.MAX_DECODED_SECONDS:
+            raise decode.too_long().named(clip.name)
+        return clip
 
 
 def is_file_object(item: Any) -> bool:
@@ -145,7 +148,7 @@ def _open_encoded(source: Encoded, name: str) -> Clip:
 def _wav_header(file: BinaryIO, size: int) -> wav.WavHeader | None:
     magic = file.read(4)
     file.seek(0)
-    if magic not in (b"RIFF", b"RIFX", b"RF64"):
+    if magic not in wav.MAGIC:
         return None
     try:
         return wav.read_header(file, size)

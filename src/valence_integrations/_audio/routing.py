@@ -25,7 +25,6 @@ import numpy.typing as npt
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.cuts import cut_points
-from valence_integrations._audio.decode import MAX_DECODED_SECONDS
 from valence_integrations._audio.spool import Samples, Spool
 from valence_integrations.errors import AudioTooLongError, AudioTooShortError
 from valence_integrations.settings import Settings
@@ -156,7 +155,7 @@ def decide(duration: float, settings: Settings) -> Route:
     Raises
     ------
     AudioTooShortError, AudioTooLongError
-        If the policy for such items is ``"error"``, or if it is shorter or longer than any audio that is sent.
+        If the policy for such items is ``"error"``, or if it is shorter than any speech.
 
     Examples
     --------
@@ -201,13 +200,6 @@ def _decide_long(duration: float, settings: Settings) -> Route:
             f"{duration:.2f} s is too long for one call of at most {MAX_SECONDS:g} s.",
             remedy='Use long_audio="asynch", "chunk", "truncate" or "skip", or cut it.',
             max_duration=MAX_SECONDS,
-            actual_duration=duration,
-        )
-    if duration > MAX_DECODED_SECONDS:
-        raise AudioTooLongError(
-            f"{duration / 3600:.1f} hours is too long: at most {MAX_DECODED_SECONDS / 3600:g} hours are read.",
-            remedy="Cut it.",
-            max_duration=MAX_DECODED_SECONDS,
             actual_duration=duration,
         )
     if settings.long_audio == "truncate":

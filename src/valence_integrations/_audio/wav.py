@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["HEADER_SIZE", "WavError", "WavHeader", "encode", "header", "read_header", "samples"]
+__all__ = ["HEADER_SIZE", "MAGIC", "WavError", "WavHeader", "completed", "encode", "header", "read_header", "samples"]
+
+#: First bytes of WAV files: little-endian, big-endian, and over 4 GB.
+MAGIC = (b"RIFF", b"RIFX", b"RF64")
 
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 
@@ -82,15 +86,14 @@ def read_header(file: BinaryIO, size: int) -> WavHeader:
     for _ in range(_MAX_CHUNKS):
         if len(head := file.read(8)) < 8:
             raise WavError("it ends before its audio begins")
-        kind, length = struct.unpack(f"{endian}4sI", head)
+        kind, length = cast("tuple[bytes, int]", struct.unpack(f"{endian}4sI", head))
         if kind == b"data":
             if fmt is None:
                 raise WavError("its audio comes before its format")
-            if length == 0xFFFF_FFFF and long_data_size is not None:
-                length = long_data_size
-            elif length == 0 and not covers_file:
-                length = 0xFFFF_FFFF  # left so by a program that could not go back, or did not end well
-            return _read_data(file, size, fmt, length, plain=magic == b"RIFF" and covers_file)
+            # So written to a pipe, or by a program that did not end well: all the rest is audio.
+            is_unknown = length == 0xFFFF_FFFF or (length == 0 and not covers_file)
+            data_size = long_data_size if is_unknown else length
+            return _read_data(file, size, fmt, data_size, plain=magic == b"RIFF" and covers_file)
         if file.tell() + length > size:
             raise WavError(f"its {kind.decode('ascii', 'replace')!r} chunk is cut off")
         body = _read_exactly(file, min(length, _CHUNK_HEAD)) if kind in (b"fmt ", b"ds64") else b""
@@ -119,12 +122,12 @@ def _format(body: bytes, endian: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _read_data(
-    file: BinaryIO, size: int, fmt: tuple[int, int, int, int, int, int], length: int, *, plain: bool
+    file: BinaryIO, size: int, fmt: tuple[int, int, int, int, int, int], length: int | None, *, plain: bool
 ) -> WavHeader:
     tag, channels, rate, byte_rate, block, bits = fmt
     start = file.tell()
     available = size - file.tell()
-    if length in _UNKNOWN_LENGTH and length > available:
+    if length is None or (length in _UNKNOWN_LENGTH and length > available):
         length, plain = available - available % max(block, 1), False
     if length > available:
         raise WavError(f"it is cut off: it has only {available} of {length} bytes of audio")
@@ -154,6 +157,40 @@ def _rest_is_chunks(file: BinaryIO, position: int, size: int) -> bool:
             raise WavError(f"it has two {kind.decode()!r} chunks")
         position += 8 + length + length % 2
     return False
+
+
+class _Completed:
+    """A file in which the length of the audio, 0, is replaced by the one that means that it is unknown."""
+
+    def __init__(self, file: BinaryIO, position: int) -> None:
+        self._file = file
+        self._position = position
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        start = self._position - self._file.tell()
+        data = bytearray(self._file.read(size))
+        for index in range(max(start, 0), min(start + 4, len(data))):
+            data[index] = 0xFF
+        return bytes(data)
+
+
+def completed(file: BinaryIO) -> BinaryIO:
+    """Return a file as soundfile can read it: of audio that has the length 0 in its header, it reads nothing."""
+    magic = file.read(4)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if magic not in MAGIC:
+        return file
+    try:
+        position = read_header(file, size).start - 4
+        file.seek(position)
+        return cast("BinaryIO", _Completed(file, position)) if file.read(4) == bytes(4) else file
+    except WavError:
+        return file
+    finally:
+        file.seek(0)
 
 
 def _read_exactly(file: BinaryIO, length: int) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from valence_integrations._audio.failures import shown
 from valence_integrations.errors import UnreadableAudioError
 
 __all__ = [
@@ -96,7 +96,7 @@ def checked_rate(sampling_rate: Any) -> int:
         pass
     raise UnreadableAudioError(
         f"its sampling_rate must be a whole number of {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, "
-        f"not {reprlib.repr(sampling_rate)}.",
+        f"not {shown(sampling_rate)}.",
         code="sampling_rate_invalid",
     )
 

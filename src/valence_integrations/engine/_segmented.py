@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +10,7 @@ from numbers import Real
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from valence_integrations._audio.clip import Clip
-from valence_integrations._audio.failures import item_errors
+from valence_integrations._audio.failures import item_errors, shown
 from valence_integrations._audio.missing import is_missing
 from valence_integrations._audio.routing import MIN_SECONDS, SKIPPED_SECONDS
 from valence_integrations._audio.spool import Samples, interval
@@ -169,11 +168,11 @@ def _excerpt(
 
 def _times(segment: Any, duration: float) -> tuple[float, float]:
     if not isinstance(segment, Mapping):
-        raise _invalid(f"{reprlib.repr(segment)} is not a segment.", _FORM)
+        raise _invalid(f"{shown(segment)} is not a segment.", _FORM)
     try:
         start, end = segment["timestamp"] if "timestamp" in segment else (segment["start"], segment["end"])
     except (KeyError, TypeError, ValueError):
-        raise _invalid(f"{reprlib.repr(segment)} is not a segment.", _FORM) from None
+        raise _invalid(f"{shown(segment)} is not a segment.", _FORM) from None
     return _seconds("start", start), duration if end is None else _seconds("end", end)
 
 
@@ -185,7 +184,7 @@ def _seconds(name: str, value: Any) -> float:
             return float(value)
     except OverflowError:  # an integer that no float can hold
         pass
-    raise _invalid(f"its {name} must be a number of seconds, not {reprlib.repr(value)}.")
+    raise _invalid(f"its {name} must be a number of seconds, not {shown(value)}.")
 
 
 def _frames(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:
