@@ -41,7 +41,7 @@ class TestFinished:
     def test_second_run_makes_no_calls(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         run("annotate", "calls", "-o", "calls.csv")
         first = (here / "calls.csv").read_bytes()
-        result = run("annotate", "calls", "-o", "calls.csv")
+        result = run("annotate", "calls", "-o", "calls.csv", "--force")
         assert re.search(r"^  0 calls in \d s, 4 from the cache$", result.err, re.MULTILINE)
         assert account.calls == 3
         assert (here / "calls.csv").read_bytes() == first
@@ -97,7 +97,7 @@ class TestFinished:
         assert "none 1" in result.err
         assert account.max_in_flight == 1
         assert account.calls == 2
-        run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--no-cache")
+        run("annotate", "short.wav", "long.wav", "-o", "out.csv", *options, "--no-cache", "--force")
         assert account.calls == 4
 
     def test_custom_model(self, run: Run, here: Path, clips: Path, account: Sandbox) -> None:
@@ -130,7 +130,7 @@ class TestFailures:
         (clips / "b.wav").write_bytes(b"")
         run("annotate", "calls", "-o", "calls.csv")
         (clips / "b.wav").write_bytes(clip(9))
-        assert run("annotate", "calls", "-o", "calls.csv").code == 0
+        assert run("annotate", "calls", "-o", "calls.csv", "--force").code == 0
         assert account.calls == 3
 
     def test_on_error_raise(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
@@ -193,7 +193,8 @@ class TestStopped:
         *stopped, budget = result.err.splitlines()
         kept = json.loads(result.out)["done"]
         message = "items are kept in calls.csv.partial.jsonl and are not paid again. Run the same command to continue."
-        assert stopped == ([f"stopped: {kept} of 4 {message}"] if kept else [])
+        nothing = "stopped: no item is finished; answers are kept in the cache. Run the same command to continue."
+        assert stopped == [f"stopped: {kept} of 4 {message}" if kept else nothing]
         assert budget.startswith("valence: the budget of 2 calls is spent. Finished items are kept; raise --max-calls")
         assert not (here / "calls.csv").exists()
         result = run(*arguments)
@@ -218,7 +219,18 @@ class TestStopped:
     ) -> None:
         arguments = ["annotate", "calls", "-o", "calls.csv", "-q", "--no-cache", "--concurrency", "1"]
         assert run(*arguments, "--max-calls", "2").code == 3
-        assert run(*arguments, "--model", "7emotions").code == 0
+        partial = here / "calls.csv.partial.jsonl"
+        kept = partial.read_bytes()
+        result = run(*arguments, "--model", "7emotions")
+        assert result.code == 2
+        assert result.err == (
+            f"valence: calls.csv.partial.jsonl holds {len(kept.splitlines())} finished items of a command with other "
+            "inputs or settings. Run that command to continue it, choose another output, or discard them with "
+            "--force.\n"
+        )
+        assert partial.read_bytes() == kept
+        assert account.calls == 2
+        assert run(*arguments, "--model", "7emotions", "--force").code == 0
         assert account.calls == 2 + 3
         assert "emotion_calm" in rows(here / "calls.csv")[0]
 
@@ -232,8 +244,8 @@ class TestStopped:
         (clips / "b.wav").write_bytes(b"")
         assert run("annotate", "calls", "-o", "calls.csv", "--on-error", "raise").code == 1
         partial = here / "calls.csv.partial.jsonl"
-        lines = partial.read_bytes().splitlines(keepends=True)
-        partial.write_bytes(b"".join(lines[:2]) + lines[2][:-20])
+        lines = {json.loads(line)["name"]: line for line in partial.read_bytes().splitlines(keepends=True)}
+        partial.write_bytes(lines["calls/a.wav"] + lines["calls/b.wav"] + lines["calls/more/c.wav"][:-20])
         (clips / "b.wav").write_bytes(clip(1))
         result = run("annotate", "calls", "-o", "calls.csv", "--no-cache", "--json")
         assert result.code == 0

@@ -31,16 +31,16 @@ class TestAtomicWrites:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", full)
-            result = run("annotate", "calls", "-o", output, "-q")
+            result = run("annotate", "calls", "-o", output, "-q", "--force")
         assert result.code == 2
-        assert (
-            result.err == "valence: No space left on device. Check the path, its permissions and the free disk space.\n"
-        )
         partial = here / f"{output}.partial.jsonl"
-        if output != "out":  # a folder cannot be replaced in one step
-            assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path != partial} == before
+        assert result.err == (
+            f"stopped: 4 of 4 items are kept in {partial.name} and are not paid again. Run the same command to "
+            "continue.\nvalence: No space left on device. Check the path, its permissions and the free disk space.\n"
+        )
+        assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path != partial} == before
         assert len(partial.read_text().splitlines()) == 4
-        assert run("annotate", "calls", "-o", output, "-q").code == 0
+        assert run("annotate", "calls", "-o", output, "-q", "--force").code == 0
         assert account.calls == 3
 
     def test_leftovers_of_a_killed_process_are_removed(
@@ -90,15 +90,12 @@ class TestCsv:
         assert row["file"] == ODD
         assert (here / row["file"]).is_file()
 
-    def test_table_can_be_annotated_in_place_repeatedly(
-        self, run: Run, clips: Path, account: Sandbox, here: Path
-    ) -> None:
+    def test_output_can_be_annotated_again(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (here / "list.csv").write_text("file\ncalls/a.wav\n")
-        assert run("annotate", "list.csv", "-o", "list.csv").code == 0
-        once = (here / "list.csv").read_text()
-        assert run("annotate", "list.csv", "-o", "list.csv").code == 0
-        assert (here / "list.csv").read_text() == once
-        assert once.startswith("file,emotion,")
+        assert run("annotate", "list.csv", "-o", "once.csv").code == 0
+        assert run("annotate", "once.csv", "-o", "twice.csv").code == 0
+        assert (here / "once.csv").read_text() == (here / "twice.csv").read_text()
+        assert (here / "once.csv").read_text().startswith("file,emotion,")
 
 
 class TestJsonl:
@@ -238,13 +235,15 @@ class TestAudioFolder:
     ) -> None:
         assert run("annotate", ".", "-o", "folder").code == 0
         (clips / "b.wav").unlink()
-        assert run("annotate", ".", "-o", "folder").code == 0
+        assert run("annotate", ".", "-o", "folder").code == 2
+        assert (here / "folder" / "b.wav").exists()
+        assert run("annotate", ".", "-o", "folder", "--force").code == 0
         assert (
             sorted(path.name for path in (here / "folder").iterdir())
             == ["000003.wav", "a.wav", "c.wav", "metadata.jsonl", "same.wav"][1:]
         )
         (here / "folder" / "mine.txt").touch()
-        result = run("annotate", ".", "-o", "folder")
+        result = run("annotate", ".", "-o", "folder", "--force")
         assert result.code == 2
         assert "contains other files" in result.err
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from valence_integrations import errors
 from valence_integrations.cli.audiofolder import AudioFolder
+from valence_integrations.cli.files import refuse_existing, refuse_inputs
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.job import Job
 from valence_integrations.cli.journal import Journal
@@ -40,6 +41,7 @@ def annotate(
     audio_column: str | None,
     on_error: OnError,
     report: Path | None,
+    force: bool,
     sandbox: bool,
     quiet: bool,
     as_json: bool,
@@ -49,7 +51,7 @@ def annotate(
 
     Parameters
     ----------
-    paths, output, audio_column, on_error, report, sandbox, quiet, as_json
+    paths, output, audio_column, on_error, report, force, sandbox, quiet, as_json
         See the command's help.
     **overrides
         Settings; None means the value of the environment.
@@ -59,40 +61,42 @@ def annotate(
         target = _output(output, settings.columns)
         inputs = Inputs(paths, audio_column, exclude=target.path)
         target.check(inputs)
+        refuse_existing(target.path, force=force)
+        unfinished = target.path.with_name(f"{target.path.name}.partial.jsonl")
+        files = [target.path, unfinished]
         if report is not None:
             _check_folder_of(report)
-        unfinished = target.path.with_name(f"{target.path.name}.partial.jsonl")
+            files.append(_other_than(files, report))
+        refuse_inputs(files, inputs.paths())
         with (
             Engine(settings) as engine,
-            Journal(unfinished, SANDBOX if sandbox else settings.base_url, settings) as journal,
+            Journal(unfinished, SANDBOX if sandbox else settings.base_url, settings, force=force) as journal,
         ):
             job = Job(engine, inputs, journal)
             if sandbox and not quiet:
                 print_message("The embedded sandbox answers: it is a stand-in, not an emotion model.")
             try:
-                job.predict(progress=not quiet)
-                job.print_failures()
+                try:
+                    job.predict(progress=not quiet)
+                finally:
+                    job.print_failures()
                 if job.failures and on_error == "raise":
                     print_message(
                         f"{one_line(output)} is not written. Fix or drop these items, or use --on-error null."
                     )
                     return ExitCode.ITEMS_FAILED
+                refuse_existing(target.path, force=force)
                 job.write(target)
                 journal.clear()
+            except BaseException as stopped:
+                job.print_stopped(stopped, kept_in_cache=settings.cache is not False)
+                raise
+            else:
                 if report is not None:
                     pairs = ((row.name, prediction) for row, prediction in job.pairs())
                     write_report(report, pairs, settings=settings, stats=engine.stats, title=f"Emotions in {output}")
                 if not quiet:
                     print_message(job.summary(output))
-            except (KeyboardInterrupt, errors.JobError) as stopped:
-                job.print_failures()
-                if job.done:
-                    print_message(
-                        f"{'interrupted' if isinstance(stopped, KeyboardInterrupt) else 'stopped'}: {job.done:,} of "
-                        f"{job.total:,} items are kept in {one_line(unfinished.name)} and are not paid again. Run the "
-                        "same command to continue."
-                    )
-                raise
             finally:
                 if as_json:
                     sys.stdout.write(json.dumps({"output": output, **job.counts()}) + "\n")
@@ -110,6 +114,10 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
     # Replace the target of a link, not the link.
     path = Path(os.path.realpath(text))
     _check_folder_of(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise errors.SettingsError(
+            f"{text!r} is neither a file nor a folder.", code="output_invalid", remedy="Choose another output."
+        )
     kind = _KINDS.get(path.suffix.lower())
     is_folder = path.is_dir() or text.endswith(("/", os.sep)) or not path.suffix
     if kind is not None and not is_folder:
@@ -120,6 +128,18 @@ def _output(text: str, emotions: Sequence[str]) -> Output:
         f"{text!r} is not an output: name a file that ends in {', '.join(_KINDS)}, or a folder for an AudioFolder.",
         code="output_invalid",
     )
+
+
+def _other_than(files: Sequence[Path], report: Path) -> Path:
+    """Return the resolved path of the report, which must not be another file of the job."""
+    path = Path(os.path.realpath(report))
+    if path in files:
+        raise errors.SettingsError(
+            f"--report and --output both write {report.name!r}.",
+            code="settings_conflict",
+            remedy="Name another file for the report.",
+        )
+    return path
 
 
 def _check_folder_of(path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from valence_integrations.cli.inputs import Inputs
-from valence_integrations.cli.outputs import PREFIX, JsonlOutput, Pair, atomic_path
+from valence_integrations.cli.files import atomic_path
+from valence_integrations.cli.inputs import AUDIO_SUFFIXES, Inputs
+from valence_integrations.cli.outputs import PREFIX, JsonlOutput, Pair
 from valence_integrations.cli.rows import FILE, path_of
 from valence_integrations.cli.tables import escape_undecodable
 from valence_integrations.errors import SettingsError
@@ -24,10 +28,14 @@ METADATA = "metadata.jsonl"
 #: The column from which `datasets` reads the audio, and the column that it creates.
 _FILE_NAME, _AUDIO = "file_name", "audio"
 
-#: Names that `datasets` would treat as splits, hidden files or URLs, and undecodable names.
+#: File systems allow 255 bytes, or a little less.
+_MAX_NAME_BYTES = 200
+
+#: Names that `datasets` would treat as splits, hidden files or URLs, that programs would treat as options, and
+#: undecodable names.
 _RESERVED_NAME = re.compile(
     r"(^|[._ 0-9-])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)([._ 0-9-]|$)"
-    r"|^\.|^__|:|[\\\x00-\x1f\ud800-\udfff]",
+    r"|^[.-]|^__|:|[\\\x00-\x1f\ud800-\udfff]",
     re.IGNORECASE,
 )
 
@@ -37,7 +45,10 @@ class AudioFolder(JsonlOutput):
 
     Files are hard links where the file system supports them, else copies. They keep their names, except for duplicate
     names and names that `datasets` would misinterpret, which become numbers. The column `file` holds the path of the
-    original. A row without a file is skipped.
+    original.
+
+    The folder may be published, so it contains only what was opened as audio: `file_name` of a failed row is null. A
+    row without audio is skipped.
     """
 
     def check(self, inputs: Inputs) -> None:
@@ -59,34 +70,39 @@ class AudioFolder(JsonlOutput):
 
     def write(self, pairs: Iterable[Pair]) -> None:
         """Write all rows, then move the output to its final name."""
-        with atomic_path(self.path) as temporary:
-            temporary.mkdir()
-            self._store(pairs, temporary)
-            if self.path.is_dir():
-                shutil.rmtree(self.path)
-
-    def _store(self, pairs: Iterable[Pair], folder: Path) -> None:
-        """Write the audio and the metadata line of each row to the folder.
-
-        Failed rows come first: `datasets` infers column types from the first lines, which must contain error texts if
-        there are any.
-        """
-        taken = {METADATA}
-        self.skipped_rows = 0
-        annotated = folder / "annotated"
-        with (folder / METADATA).open("w+", encoding="utf-8") as first, annotated.open("w+", encoding="utf-8") as rest:
-            for number, (row, prediction) in enumerate(pairs, 1):
-                name = _free_name(PurePath(path_of(row.audio) or ""), number, taken)
-                if not _store(row.audio, folder / name):
-                    self.skipped_rows += 1
-                    continue
-                taken.add(name.casefold())
-                kept = {key: value for key, value in row.values.items() if key not in self._replaced}
-                values = escape_undecodable({_FILE_NAME: name, FILE: row.name, **kept})
-                (rest if prediction.error is None else first).write(self.line(values, prediction))
+        with (
+            atomic_path(self.path, folder=True) as folder,
+            (folder / METADATA).open("w", encoding="utf-8") as metadata,
+            tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent) as rest,
+        ):
+            # `datasets` infers the types of columns from the first lines: a failed row and an annotated one.
+            first: dict[bool, str] = {}
+            for failed, line in self._lines(pairs, folder):
+                if first.setdefault(failed, line) is not line:
+                    rest.write(line)
+            metadata.writelines(first[failed] for failed in sorted(first, reverse=True))
             rest.seek(0)
-            shutil.copyfileobj(rest, first)
-        annotated.unlink()
+            shutil.copyfileobj(rest, metadata)
+            metadata.flush()
+            os.fsync(metadata.fileno())
+
+    def _lines(self, pairs: Iterable[Pair], folder: Path) -> Iterator[tuple[bool, str]]:
+        """Store the audio of each row; yield whether the row failed, and its metadata line."""
+        taken: set[str] = set()
+        self.skipped_rows = 0
+        for number, (row, prediction) in enumerate(pairs, 1):
+            name = None
+            if prediction.error is None and not math.isnan(prediction.duration):
+                free = _free_name(PurePath(path_of(row.audio) or ""), number, taken)
+                if _store(row.audio, folder / free):
+                    taken.add(_folded(free))
+                    name = free
+            elif prediction.error is None:
+                self.skipped_rows += 1
+                continue
+            kept = {key: value for key, value in row.values.items() if key not in self._replaced}
+            values = escape_undecodable({_FILE_NAME: name, FILE: row.name, **kept})
+            yield prediction.error is not None, self.line(values, prediction)
 
     def _is_earlier_output(self) -> bool:
         """Return whether an earlier run wrote everything in the folder."""
@@ -103,10 +119,17 @@ class AudioFolder(JsonlOutput):
 
 
 def _free_name(path: PurePath, number: int, taken: set[str]) -> str:
-    suffix = path.suffix if path.suffix and not _RESERVED_NAME.search(path.suffix[1:]) else ".wav"
-    numbered = (f"{n:06}{suffix}" for n in itertools.count(number))
-    wanted = [path.name] if path.name and not _RESERVED_NAME.search(path.name) else []
-    return next(name for name in itertools.chain(wanted, numbered) if name.casefold() not in taken)
+    # Without the suffix of an audio file, `datasets` would not see it, or would take it for metadata or an archive.
+    is_audio = path.suffix.lower() in AUDIO_SUFFIXES
+    numbered = (f"{n:06}{path.suffix if is_audio else '.wav'}" for n in itertools.count(number))
+    keeps_name = is_audio and not _RESERVED_NAME.search(path.name) and len(path.name.encode()) <= _MAX_NAME_BYTES
+    wanted = [path.name] if keeps_name else []
+    return next(name for name in itertools.chain(wanted, numbered) if _folded(name) not in taken)
+
+
+def _folded(name: str) -> str:
+    """Return what equal names share on file systems that ignore case and the form of accents."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _store(audio: Any, target: Path) -> bool:

@@ -36,6 +36,7 @@ class Files:
     """
 
     audio_column = FILE
+    path = None
 
     def __init__(self, paths: Sequence[str], exclude: Path | None = None) -> None:
         self._paths = paths
@@ -71,7 +72,7 @@ class Files:
                 yield path
 
     def _walk(self, folder: str) -> Iterator[str]:
-        for root, folders, files in os.walk(folder):
+        for root, folders, files in os.walk(folder, onerror=_raise):
             folders[:] = sorted(name for name in folders if self._is_included(root, name))
             for name in sorted(files):
                 if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
@@ -122,6 +123,15 @@ class Inputs:
         for source in self.sources:
             yield from source
 
+    def paths(self) -> Iterator[str]:
+        """Return the paths of all tables and audio files."""
+        for source in self.sources:
+            if source.path is not None:
+                yield source.path
+            for row in source:
+                if isinstance(row.audio, str):
+                    yield row.audio
+
     def count(self) -> int:
         """Count the rows."""
         return sum(source.count() for source in self.sources)
@@ -143,12 +153,16 @@ class Inputs:
         try:
             schemas = [source.schema().remove_metadata() for source in self.sources]
             return pa.unify_schemas(schemas, promote_options="permissive")
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise SettingsError(
                 f"a column of the inputs contains values of different types, which Parquet does not support ({error}).",
                 code="input_invalid",
                 remedy="Write .jsonl instead.",
             ) from None
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _expand_globs(paths: Iterable[str]) -> Iterator[str]:

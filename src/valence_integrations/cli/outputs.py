@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
 import json
 import math
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeAlias
 
 from valence_integrations.cli.advice import error_text
+from valence_integrations.cli.files import atomic_path
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.tables import escape_undecodable
+from valence_integrations.cli.tables import escape_undecodable, safe_cell
 from valence_integrations.errors import MissingDependencyError, SettingsError
 from valence_integrations.results import EmotionPrediction
 
@@ -58,28 +56,6 @@ class Output(Protocol):
     def write(self, pairs: Iterable[Pair]) -> None:
         """Write all rows, then move the output to its final name."""
         ...
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, and rename it to `path` on success."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    _remove(temporary)  # left over from a killed process
-    try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 class _Table:
@@ -130,10 +106,11 @@ class CsvOutput(_Table):
             atomic_path(self.path) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*self._names, *own])
+            writer = csv.writer(_Lines(file), lineterminator=_Lines.END)
+            writer.writerow(map(safe_cell, [*self._names, *own]))
             for row, prediction in pairs:
-                writer.writerow([*(_cell(row.values.get(name)) for name in self._names), *self._cells(prediction)])
+                kept = (_cell(row.values.get(name)) for name in self._names)
+                writer.writerow(map(safe_cell, [*kept, *self._cells(prediction)]))
 
     def _cells(self, prediction: EmotionPrediction) -> list[Any]:
         scores = _scores(prediction, self.emotions)
@@ -145,6 +122,18 @@ class CsvOutput(_Table):
             *_error(prediction),
             _json(_timeline(prediction)),
         ]
+
+
+class _Lines:
+    """End lines in a line feed; a writer that does so by itself leaves a carriage return in a cell unquoted."""
+
+    END = "\r\n"
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix(self.END) + "\n")
 
 
 class JsonlOutput(_Table):
@@ -203,7 +192,12 @@ class ParquetOutput(_Table):
         import pyarrow.parquet as pq
 
         schema = pa.schema([*self._kept.items(), *self._columns.types])
-        with atomic_path(self.path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        # Arrow cannot open a path that is not UTF-8.
+        with (
+            atomic_path(self.path) as temporary,
+            temporary.open("wb") as file,
+            pq.ParquetWriter(file, schema) as writer,
+        ):
             remaining = iter(pairs)
             while batch := list(islice(remaining, _BATCH)):
                 writer.write_table(self._table(batch))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from valence_integrations._audio.routing import MIN_SECONDS
 from valence_integrations.cli.audiofolder import METADATA
+from valence_integrations.cli.files import refuse_inputs
 from valence_integrations.cli.outputs import PREFIX
 from valence_integrations.cli.rows import Row, Source
 from valence_integrations.cli.tables import open_table
@@ -40,6 +41,7 @@ def report(output: str, html: Path | None, *, audio_column: str | None) -> ExitC
         The column with the names of the items.
     """
     html = Path(output).with_suffix(".html") if html is None else html
+    refuse_inputs([html], [output, str(Path(output) / METADATA)])
     write_report(html, read_output(output, audio_column), title=f"Emotions in {output}")
     print_message(one_line(str(html)))
     return ExitCode.DONE

@@ -45,6 +45,11 @@ class Source(Protocol):
 
     audio_column: str
 
+    @property
+    def path(self) -> str | None:
+        """Return the path of the table; None if the source is not a table."""
+        ...
+
     def __iter__(self) -> Iterator[Row]:
         """Read the rows."""
         ...

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from valence_integrations.cli.rows import Row, Source, path_of
 from valence_integrations.errors import MissingDependencyError, SettingsError
@@ -15,7 +15,7 @@ from valence_integrations.errors import MissingDependencyError, SettingsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["escape_undecodable", "open_table"]
+__all__ = ["escape_undecodable", "open_table", "safe_cell"]
 
 #: Common names of audio columns, the most likely first.
 _COMMON_AUDIO_COLUMNS = (
@@ -36,6 +36,12 @@ _SPLIT = "split"
 
 #: Number of rows read at once; small, because rows may contain audio.
 _BATCH = 64
+
+#: Characters with which a spreadsheet formula, or the white space before one, may begin; the last four are full-width.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+#: Columns that show that a CSV file was written by `safe_cell`.
+_OWN_COLUMNS = frozenset({"emotion", "emotion_source", "emotion_error", "emotion_timeline"})
 
 #: The default limit of 128 kB is too small for the timeline of a long call.
 csv.field_size_limit(2**31 - 1)
@@ -104,7 +110,7 @@ class _Table(ABC):
 class _Csv(_Table):
     def names(self) -> list[str]:
         with self._open() as file:
-            return list(self._reader(file).fieldnames or ())
+            return self._header(self._reader(file))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -120,9 +126,25 @@ class _Csv(_Table):
         file.seek(0)
         return csv.DictReader(file, delimiter=max(",;\t", key=first.count))
 
+    def _header(self, reader: csv.DictReader[str]) -> list[str]:
+        try:
+            names = [escape_undecodable(name) for name in reader.fieldnames or ()]
+        except csv.Error as error:
+            raise self._invalid(reader, error) from None
+        return [str(_original(name)) for name in names] if _OWN_COLUMNS.issubset(names) else names
+
+    def _invalid(self, reader: csv.DictReader[str], error: csv.Error) -> SettingsError:
+        return SettingsError(
+            f"{self.path}, line {reader.line_num} is not valid CSV: {error}.",
+            code="input_invalid",
+            remedy="Save it again.",
+        )
+
     def _records(self) -> Iterator[dict[str, Any]]:
         with self._open() as file:
             reader = self._reader(file)
+            reader.fieldnames = names = self._header(reader)
+            is_own = _OWN_COLUMNS.issubset(names)
             try:
                 for record in reader:
                     if None in record:
@@ -131,13 +153,9 @@ class _Csv(_Table):
                             code="input_invalid",
                             remedy="Quote values that contain a comma.",
                         )
-                    yield record
+                    yield {name: _original(cell) for name, cell in record.items()} if is_own else record
             except csv.Error as error:
-                raise SettingsError(
-                    f"{self.path}, line {reader.line_num} is not valid CSV: {error}.",
-                    code="input_invalid",
-                    remedy="Save it again.",
-                ) from None
+                raise self._invalid(reader, error) from None
 
 
 class _Jsonl(_Table):
@@ -162,7 +180,7 @@ class _Jsonl(_Table):
                     continue
                 try:
                     record = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise SettingsError(
                         f"{self.path}, line {number} is not JSON: {error}.", code="input_invalid"
                     ) from None
@@ -172,25 +190,31 @@ class _Jsonl(_Table):
                         code="input_invalid",
                         remedy="Write {...} on each line.",
                     )
-                yield record
+                yield {escape_undecodable(name): value for name, value in record.items()}
 
 
 class _Parquet(_Table):
     def count(self) -> int:
         import pyarrow.parquet as pq
 
-        return int(pq.read_metadata(self.path).num_rows)
+        with self._open() as file:
+            return int(pq.read_metadata(file).num_rows)
 
     def schema(self) -> pa.Schema:
         import pyarrow.parquet as pq
 
-        return pq.read_schema(self.path)
+        with self._open() as file:
+            return pq.read_schema(file)
+
+    def _open(self) -> BinaryIO:
+        # Arrow cannot open a path that is not UTF-8.
+        return Path(self.path).open("rb")
 
     def _records(self) -> Iterator[dict[str, Any]]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(_BATCH):
+        with self._open() as file, pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(_BATCH):
                 yield from batch.to_pylist()
 
     def __init__(self, path: str, audio_column: str | None) -> None:
@@ -248,12 +272,48 @@ _KINDS: dict[str, type[_Table]] = {
 
 
 def escape_undecodable(value: Any) -> Any:
-    """Escape bytes that are not UTF-8, for formats that allow only Unicode."""
+    """Escape bytes that are not UTF-8 and halves of surrogate pairs, for formats that allow only Unicode."""
     if isinstance(value, str):
-        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        if value.isascii():
+            return value
+        try:
+            return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        except UnicodeEncodeError:  # half of a surrogate pair
+            return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
-        return {key: escape_undecodable(part) for key, part in value.items()}
+        return {escape_undecodable(key): escape_undecodable(part) for key, part in value.items()}
     return [escape_undecodable(part) for part in value] if isinstance(value, list) else value
+
+
+def safe_cell(value: Any) -> Any:
+    """Make a text harmless in a spreadsheet: a quote before what would be a formula, as OWASP recommends.
+
+    Numbers stay as they are. A text that begins like the result gets another quote, so that `open_table` can tell.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip("'").startswith(_FORMULA) and not _is_number(value):
+        value = f"'{value}"
+    if value.isascii() and "\0" not in value:
+        return value
+    try:
+        value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        value = escape_undecodable(value)
+    return value.replace("\0", r"\x00")  # Python 3.10 reads no NUL
+
+
+def _original(cell: str | None) -> str | None:
+    """Undo `safe_cell`."""
+    return cell[1:] if cell and cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _audio_column(path: str, names: list[str], wanted: str | None) -> str:

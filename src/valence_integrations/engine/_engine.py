@@ -15,7 +15,7 @@ from valence_integrations.engine._exit import INTERRUPT_SECONDS
 from valence_integrations.engine._job import Job
 from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._progress import Progress
-from valence_integrations.engine._run import run
+from valence_integrations.engine._run import OnDone, run
 from valence_integrations.engine._stats import Stats
 from valence_integrations.errors import BatchError, ValenceError
 from valence_integrations.results import EmotionPrediction
@@ -145,6 +145,7 @@ class Engine:
         progress: bool = False,
         *,
         ahead: int = _AHEAD_LAZY,
+        on_done: OnDone | None = None,
     ) -> Iterator[EmotionPrediction]:
         """Annotate items lazily and yield predictions in order.
 
@@ -155,6 +156,9 @@ class Engine:
         ahead : int, default=4
             Items to start ahead of the awaited one, per simultaneous call. With a larger value, one slow item delays
             the others less, but more items are paid for if you stop early.
+        on_done : callable, optional
+            Called with the position and the prediction of each item as soon as it is finished: in any order, from any
+            thread, and also for items that are finished while a job stops. It must not raise.
 
         Yields
         ------
@@ -169,7 +173,7 @@ class Engine:
             As soon as no further item can be annotated.
         """
         failed: dict[int, ValenceError] = {}
-        predictions = self._iterate(items, on_error, progress, ahead, failed)
+        predictions = self._iterate(items, on_error, progress, ahead, failed, on_done)
 
         def iterate() -> Iterator[EmotionPrediction]:
             yield from predictions
@@ -283,12 +287,13 @@ class Engine:
         progress: bool | Progress,
         ahead: int,
         failed: dict[int, ValenceError],
+        on_done: OnDone | None = None,
     ) -> Iterator[EmotionPrediction]:
         check_choice("on_error", on_error, get_args(OnError))
         _check_items(items)
         ahead *= self.settings.concurrency or DEFAULT_CONCURRENCY
         total = len(items) if isinstance(items, Sized) else None
-        return run(self._resources, iter(items), total, progress, ahead, failed if on_error == "raise" else {})
+        return run(self._resources, iter(items), total, progress, ahead, failed if on_error == "raise" else {}, on_done)
 
 
 def _check_items(items: object) -> None:

@@ -6,7 +6,9 @@ import itertools
 import logging
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 from valence_integrations.engine._exit import INTERRUPT_SECONDS, drain_at_exit, forget
 from valence_integrations.engine._futures import PredictionFuture
@@ -16,7 +18,10 @@ from valence_integrations.engine._progress import Progress
 from valence_integrations.errors import ValenceError
 from valence_integrations.results import EmotionPrediction
 
-__all__ = ["run"]
+__all__ = ["OnDone", "run"]
+
+#: Called with the position and the prediction of each finished item.
+OnDone: TypeAlias = "Callable[[int, EmotionPrediction], object]"
 
 #: The AsynchAPI takes no model parameter; its answers have the emotions of this model.
 _ASYNCH_MODEL = "4emotions"
@@ -37,6 +42,7 @@ def run(
     progress: bool | Progress,
     ahead: int,
     failed: dict[int, ValenceError],
+    on_done: OnDone | None = None,
 ) -> Iterator[EmotionPrediction]:
     """Annotate items lazily.
 
@@ -54,6 +60,8 @@ def run(
         Items to start ahead of the awaited one.
     failed : dict
         Filled with the error of each failed item, by position.
+    on_done : callable, optional
+        See `Engine.iter_predict`.
     """
     job = Job(resources)
     drain_at_exit(job)
@@ -61,15 +69,21 @@ def run(
     shared = progress if isinstance(progress, Progress) else None
     tracker = shared or Progress(total, resources.stats, windows=lambda: resources.windows, show=bool(progress))
     pending: deque[PredictionFuture] = deque()
-    more = True
+    more, submitted = True, 0
     _log.info("job %d begins: %s items, model %s at %s", number, total, model, resources.settings.base_url)
     try:
         for index in itertools.count():
             while more and len(pending) < ahead:
                 try:
-                    pending.append(tracker.watch(job.submit(next(items))))
+                    future = job.submit(next(items))
                 except StopIteration:
                     more = False
+                else:
+                    if on_done is not None:
+                        future.add_done_callback(partial(_report, on_done, submitted))
+                    # Last: what the tracker has counted is reported.
+                    pending.append(tracker.watch(future))
+                    submitted += 1
             if not pending:
                 break
             prediction = job.wait(pending.popleft())
@@ -85,13 +99,13 @@ def run(
         _log.info("job %d is left: %s", number, tracker.summary())
         raise
     except KeyboardInterrupt:
-        unanswered = _drain(job, INTERRUPT_SECONDS)
+        unanswered = _drain(job, tracker, INTERRUPT_SECONDS)
         message = tracker.interrupted(unanswered, kept=resources.cache is not None and resources.cache.is_persistent)
         _log.warning("job %d: %s", number, message)
         # The message is the last line of the traceback, and available to code that catches the exception.
         raise KeyboardInterrupt(message) from None
     except BaseException as error:
-        _drain(job, resources.settings.timeout[1])
+        _drain(job, tracker, resources.settings.timeout[1])
         _log.error("job %d stops: %s: %s; %s", number, *_describe(error), tracker.summary())
         raise
     finally:
@@ -100,11 +114,18 @@ def run(
             tracker.close()
 
 
-def _drain(job: Job, seconds: float) -> int:
-    """Stop the job and wait for calls in flight; return how many were not answered."""
+def _report(on_done: OnDone, position: int, future: PredictionFuture) -> None:
+    if not future.cancelled() and future.exception() is None:
+        on_done(position, future.result())
+
+
+def _drain(job: Job, tracker: Progress, seconds: float) -> int:
+    """Stop the job and wait for calls in flight and for their items; return how many were not answered."""
     job.stop()
     forget(job)
-    return job.drain(seconds)
+    unanswered = job.drain(seconds)
+    tracker.finish()
+    return unanswered
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
