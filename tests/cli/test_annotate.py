@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import os
 import re
-from collections.abc import Callable
+import resource
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run, clip
+from valence_integrations import Engine, Settings, errors
+from valence_integrations.cli.journal import Journal
+from valence_integrations.cli.rows import Row
+from valence_integrations.results import EmotionPrediction
 from valence_integrations.sandbox import Faults, Sandbox
 
 MakeAccount = Callable[..., Sandbox]
@@ -253,6 +262,63 @@ class TestStopped:
         assert (summary["earlier"], summary["calls"]) == (1, 3)
         assert len(rows(here / "calls.csv")) == 4
 
+    @pytest.mark.parametrize("cache", [True, False])
+    def test_full_disk(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, monkeypatch: pytest.MonkeyPatch, cache: bool
+    ) -> None:
+        add, added = Journal.add, itertools.count()
+
+        def full(journal: Journal, row: Row, prediction: EmotionPrediction) -> None:
+            if next(added) >= 2:
+                raise OSError(28, "No space left on device")
+            add(journal, row, prediction)
+
+        arguments = ["annotate", "calls", "-o", "calls.csv", "-q", *([] if cache else ["--no-cache"])]
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "add", full)
+            result = run(*arguments)
+        assert result.code == 2
+        assert result.err == (
+            "stopped: 2 of 4 items are kept in calls.csv.partial.jsonl and are not paid again. Run the same command to "
+            "continue.\nvalence: No space left on device. Check the path, its permissions and the free disk space.\n"
+        )
+        paid = account.calls
+        assert run(*arguments).code == 0
+        assert len(rows(here / "calls.csv")) == 4
+        assert account.calls <= (3 if cache else paid + 2)
+
+    def test_line_that_fits_in_part_is_removed(self, here: Path) -> None:
+        row, prediction = Row("a.wav", "a.wav", {}), EmotionPrediction("sad")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with Journal(here / "partial", "service", Settings()) as journal:
+            journal.add(row, prediction)
+            whole = (here / "partial").read_bytes()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, limits[1]))
+            try:
+                with pytest.raises(OSError, match="File too large"):
+                    journal.add(Row("b.wav", "b.wav", {}), prediction)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert (here / "partial").read_bytes() == whole
+            journal.add(Row("b.wav", "b.wav", {}), prediction)
+            assert journal.find(row) == journal.find(Row("b.wav", "b.wav", {}))
+
+    def test_no_failure_warning_beside_the_summary(
+        self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        category = getattr(errors, "PartialFailureWarning", UserWarning)
+        monkeypatch.setattr(errors, "PartialFailureWarning", category, raising=False)
+        iter_predict = Engine.iter_predict
+
+        def warned(engine: Engine, items: Iterable[object], **options: Any) -> Iterator[EmotionPrediction]:
+            yield from iter_predict(engine, items, **options)
+            warnings.warn(category("1 of 4 items failed"), stacklevel=1)
+
+        monkeypatch.setattr(Engine, "iter_predict", warned)
+        (clips / "b.wav").write_bytes(b"")
+        result = run("annotate", "calls", "-o", "calls.csv", "-q")
+        assert result.err == "1 item of 4 failed:\n  calls/b.wav: the file is empty.\n"
+
 
 class TestWrongUsage:
     @pytest.mark.parametrize(
@@ -291,6 +357,25 @@ class TestWrongUsage:
         assert result.err.count("\n") == 1
         assert result.out == ""
         assert sorted(here.rglob("*")) == before
+        assert account.calls == 0
+
+    def test_folder_that_cannot_be_read(
+        self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is an error, not a folder without files."""
+        scandir = os.scandir
+
+        def denied(path: str) -> Any:
+            if str(path).endswith("more"):
+                raise PermissionError(13, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", denied)
+        result = run("annotate", "calls", "-o", "o.csv")
+        assert result.code == 2
+        assert result.err == (
+            "valence: calls/more: Permission denied. Check the path, its permissions and the free disk space.\n"
+        )
         assert account.calls == 0
 
     def test_debug_prints_the_traceback(self, run: Run) -> None:

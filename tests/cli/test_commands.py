@@ -16,7 +16,7 @@ import soundfile
 
 from tests.cli.conftest import Run, clip, start
 from valence_integrations import __version__
-from valence_integrations.sandbox import Policy, Sandbox
+from valence_integrations.sandbox import Faults, Policy, Sandbox
 
 COMMANDS = [
     "",
@@ -218,7 +218,40 @@ class TestSandbox:
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out, err) == (0, "\nstopped\n", "")
 
-    def test_invalid_option(self, run: Run) -> None:
-        result = run("sandbox", "--faults", "typo=1")
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("--faults", "typo=1", "unknown name 'typo'"),
+            ("--port", "99999", "must be a whole number between 0 and 65535, not '99999'"),
+            ("--port", "x", "must be a whole number between 0 and 65535, not 'x'"),
+            ("--latency", "x", "invalid _latency value: 'x'"),
+        ],
+    )
+    def test_invalid_option(self, run: Run, option: str, value: str, message: str) -> None:
+        result = run("sandbox", option, value)
         assert result.code == 2
-        assert "valence sandbox: error: argument --faults: unknown name 'typo'" in result.err
+        assert f"valence sandbox: error: argument {option}: {message}" in result.err
+        assert "Traceback" not in result.err
+
+
+KEY = "valence-key-5f21c09e77"
+
+
+def test_key_is_in_no_output(
+    run: Run, clips: Path, make_account: Callable[..., Sandbox], here: Path, tmp_path: Path
+) -> None:
+    make_account(api_key=KEY, faults=Faults(script=["ok", "500", "500", "500", "500", "500", "ok"]))
+    (clips / "bad.wav").touch()
+    outputs = []
+    for output in ("out.csv", "out.jsonl", "out.parquet", "out"):
+        outputs.append(run("annotate", "calls", "-o", output, "--json", "--report", f"{output}.html", "--debug"))
+        outputs.append(run("report", output, "-o", f"{output}.later.html", "--debug"))
+    outputs.append(run("annotate", "calls", "-o", "kept.csv", "--no-cache", "--max-calls", "1", "--debug"))
+    assert (here / "kept.csv.partial.jsonl").stat().st_size > 0
+    outputs += [run("estimate", "calls", "--json"), run("doctor"), run("cache", "info"), run("cache", "export", "e")]
+    outputs.append(run("annotate", "nope", "-o", "x.csv", "--debug"))
+    assert all(result.code != 70 for result in outputs)
+    assert not [result for result in outputs if KEY in result.out + result.err]
+    written = [path for path in (*here.rglob("*"), *tmp_path.rglob("*")) if path.is_file()]
+    assert len(written) > 20
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]

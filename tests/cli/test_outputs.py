@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,9 @@ import pytest
 from datasets import Audio, Dataset, load_dataset
 
 from tests.cli.conftest import Run, clip
+from valence_integrations.cli.audiofolder import AudioFolder
+from valence_integrations.cli.outputs import Pair
+from valence_integrations.cli.tables import escape_undecodable
 from valence_integrations.sandbox import Sandbox
 
 ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")
@@ -48,6 +52,7 @@ class TestAtomicWrites:
     ) -> None:
         (here / ".out.tmp").mkdir()
         (here / ".out.tmp" / "x.wav").touch()
+        (here / ".out.old").mkdir()
         (here / ".out.csv.tmp").touch()
         assert run("annotate", "calls", "-o", "out").code == 0
         assert run("annotate", "calls", "-o", "out.csv").code == 0
@@ -252,3 +257,82 @@ class TestAudioFolder:
         result = run("annotate", "calls/list.csv", "-o", "folder")
         assert result.code == 2
         assert "datasets would treat the column 'old_file_name' as audio. Rename it, or write .parquet." in result.err
+
+    def test_only_audio_gets_into_a_folder_for_publication(
+        self, run: Run, clips: Path, account: Sandbox, here: Path
+    ) -> None:
+        (here / "secret.txt").write_text("secret")
+        (clips / "link.wav").symlink_to(here / "secret.txt")
+        (clips / "text.wav").write_text("secret")
+        names = ["a.wav", "../secret.txt", "../../../../../../../etc/passwd", "/etc/passwd", "link.wav", "text.wav"]
+        (clips / "list.csv").write_text("\n".join(["file,n", *(f"{name},{n}" for n, name in enumerate(names))]))
+        assert run("annotate", "calls/list.csv", "-o", "folder").code == 1
+        assert sorted(path.name for path in (here / "folder").iterdir()) == ["a.wav", "metadata.jsonl"]
+        assert not any(path.is_symlink() for path in (here / "folder").iterdir())
+        lines = [json.loads(line) for line in (here / "folder" / "metadata.jsonl").read_text().splitlines()]
+        assert sorted((line["n"], line["file_name"]) for line in lines if line["n"] != "0") == [
+            (str(n), None) for n in range(1, 6)
+        ]
+        rows = {row["n"]: row for row in self.load(here / "folder")}
+        assert len(rows) == 6
+        assert rows["0"]["audio"] == {"bytes": None, "path": str(here / "folder" / "a.wav")}
+        assert all(rows[str(n)]["audio"] is None and rows[str(n)]["emotion_error"] for n in range(1, 6))
+
+    def test_names_of_its_own_files_do_no_harm(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
+        names = ["annotated", "metadata.csv", "metadata.jsonl", "METADATA.JSONL", "clips.zip", "a.wav"]
+        for seed, name in enumerate(names):
+            (clips / name).write_bytes(clip(seed))
+        rows = [{"file": name, "n": n} for n, name in enumerate(names)]
+        (clips / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert run("annotate", "calls/list.jsonl", "-o", "folder").code == 0
+        loaded = self.load(here / "folder")
+        assert [row["n"] for row in loaded] == list(range(6))
+        for n, row in enumerate(loaded):
+            path = Path(row["audio"]["path"])  # type: ignore[index]
+            assert path.name == ("a.wav" if n == 5 else f"{n + 1:06}.wav")
+            assert path.read_bytes() == clip(n) == (clips / names[n]).read_bytes()
+        assert len(list((here / "folder").iterdir())) == 7
+
+    def test_names_that_clash_or_lead_elsewhere(self, run: Run, account: Sandbox, here: Path) -> None:
+        names = [
+            "a.wav",
+            "x/a.wav",
+            "A.wav",
+            "cafe\u0301.wav",
+            "caf\u00e9.wav",
+            "-rf.wav",
+            "../up.wav",
+            "x/..",
+            "/etc/root.wav",
+            "x" * 300 + ".wav",
+            "a\0b.wav",
+            "000001.wav",
+            "\ud800.wav",
+            "=1+1.wav",
+            "a\\b.wav",
+        ]
+        audio = [{"bytes": clip(n), "path": escape_undecodable(name)} for n, name in enumerate(names)]
+        pq.write_table(pa.table({"audio": audio, "n": range(len(names))}), here / "in.parquet")
+        assert run("annotate", "in.parquet", "-o", "folder").code == 0
+        stored = [Path(row["audio"]["path"]).name for row in self.load(here / "folder")]  # type: ignore[index]
+        kept = {0: "a.wav", 3: "cafe\u0301.wav", 6: "up.wav", 8: "root.wav", 11: "000001.wav", 13: "=1+1.wav"}
+        assert stored == [kept.get(n, f"{n + 1:06}.wav") for n in range(len(names))]
+        assert [(here / "folder" / name).read_bytes() for name in stored] == [clip(n) for n in range(len(names))]
+        assert len(list((here / "folder").iterdir())) == len(names) + 1
+
+    def test_file_that_vanishes_loses_no_row(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (clips / "list.csv").write_text("file\na.wav\nb.wav\n")
+        write = AudioFolder.write
+
+        def late(folder: AudioFolder, pairs: Iterable[Pair]) -> None:
+            (clips / "b.wav").unlink()
+            write(folder, pairs)
+
+        monkeypatch.setattr(AudioFolder, "write", late)
+        assert run("annotate", "calls/list.csv", "-o", "folder").code == 0
+        there, gone = self.load(here / "folder")
+        assert (gone["audio"], gone["file"]) == (None, "calls/b.wav")
+        assert gone["emotion"] is not None
+        assert there["audio"] is not None

@@ -106,7 +106,10 @@ def atomic_path(path: Path, *, folder: bool = False) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.chmod(_mode(path, folder=folder))
-        _replace(temporary, path)
+        if folder:
+            _replace_folder(temporary, path)
+        else:
+            temporary.replace(path)
     finally:
         _remove(temporary)
 
@@ -120,18 +123,17 @@ def _mode(path: Path, *, folder: bool) -> int:
     return (0o777 if folder else 0o666) & ~mask
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    if not path.is_dir():
-        temporary.replace(path)
-        return
-    # A folder that is not empty cannot be replaced in one step.
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Replace a folder in two steps, as one that is not empty cannot be replaced in one."""
     old = path.with_name(f".{path.name}.old")
-    _remove(old)
-    path.rename(old)
+    if path.is_dir():
+        _remove(old)
+        path.rename(old)
     try:
         temporary.replace(path)
     except BaseException:
-        old.rename(path)
+        if old.is_dir():
+            old.rename(path)
         raise
     _remove(old)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", Faults, Policy)
 
+_MAX_PORT = 65_535
+
 _BANNER = """\
 Valence sandbox: a local stand-in, whose answers come from an acoustic rule, not an emotion model.
 
@@ -63,7 +65,7 @@ def _parser(prog: str = "valence-sandbox") -> argparse.ArgumentParser:
         epilog=f"example: {prog} --port 0 --latency 0.2-0.5 --policy --faults server_error=0.1,drop=0.05",
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8787, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8787, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--api-key", default="sandbox-key", help="the one key that is let in (default: %(default)s)")
     parser.add_argument(
         "--latency",
@@ -102,6 +104,12 @@ def _parser(prog: str = "valence-sandbox") -> argparse.ArgumentParser:
         help="processing of a minute (vendor: 1 to 5)",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be a whole number between 0 and {_MAX_PORT}, not {text!r}")
+    return int(text)
 
 
 def _latency(text: str) -> float | tuple[float, float]:
