@@ -14,6 +14,7 @@ import pytest
 
 from valence_integrations import Settings
 from valence_integrations._store.cache import ResultCache, cache_directory, cache_key
+from valence_integrations.errors import SettingsError
 
 VALUE = {"segments": [{"emotion": "happy", "scores": {"happy": 0.7}}], "request_id": None}
 FILE = "answers.sqlite3"
@@ -29,9 +30,18 @@ def test_values_persist_across_objects(tmp_path: Path) -> None:
 
 
 def test_files_are_readable_only_by_their_owner(tmp_path: Path) -> None:
-    ResultCache(tmp_path).put("a", VALUE)
-    for path in tmp_path.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
+    cache = ResultCache(tmp_path / "new" / "cache")
+    cache.claim("key of a claim")
+    cache.put("key of an answer", VALUE)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {
+        "new": 0o700,
+        "cache": 0o700,
+        "answers.lock": 0o600,
+        FILE: 0o600,
+        f"{FILE}-wal": 0o600,
+        f"{FILE}-shm": 0o600,
+    }
 
 
 def test_temporary_cache_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,33 +124,6 @@ def test_foreign_database_is_moved_aside_unchanged(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_unwritable_directory_falls_back_to_a_temporary_cache(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    cache = ResultCache(tmp_path / "file" / "cache")
-    with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
-        cache.put("a", VALUE)
-    assert cache.get("a") == VALUE, "within the job, answers are still there"
-
-
-def test_claim_is_exclusive_until_released(tmp_path: Path) -> None:
-    one, other = ResultCache(tmp_path), ResultCache(tmp_path)
-    assert [one.claim("a"), other.claim("a"), other.claim("b")] == [True, False, True]
-    one.release("a")
-    assert other.claim("a")
-
-
-def claim_and_die(directory: Path) -> None:
-    assert ResultCache(directory).claim("a")
-    os._exit(0)
-
-
-def test_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    claimer = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(tmp_path,))
-    claimer.start()
-    claimer.join(30)
-    assert ResultCache(tmp_path).claim("a")
-
-
 def test_info_clear_and_export(tmp_path: Path) -> None:
     cache = ResultCache(tmp_path / "cache")
     for name in "abc":
@@ -156,6 +139,65 @@ def test_info_clear_and_export(tmp_path: Path) -> None:
     assert cache.clear(older_than=3_600) == 0
     assert cache.clear() == 3
     assert cache.info()["answers"] == 0
+    assert cache.get("a") is None
+
+
+def test_clear_keeps_what_a_running_job_needs(tmp_path: Path) -> None:
+    job, other = ResultCache(tmp_path), ResultCache(tmp_path)
+    receipt = cache_key(Settings(), "upload", "digest")
+    job.put(receipt, {"request_id": "r1", "time": time.time()})
+    job.put("paid", VALUE)
+    job.put_recipe("recipe", {"parts": []})
+    assert job.claim("asked")
+    assert other.info()["answers"] == 1, "a receipt is not an answer"
+    assert other.clear() == 1
+    assert other.get("paid") is None
+    assert job.get("paid") == VALUE, "the job does not pay for it again"
+    assert ResultCache(tmp_path).get(receipt) == job.get(receipt)
+    assert ResultCache(tmp_path).get(receipt) is not None
+    assert not other.claim("asked")
+
+
+def test_receipts_are_cleared_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    receipt = cache_key(Settings(), "upload", "digest")
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: now - 86_401)
+        ResultCache(tmp_path).put(receipt, {"request_id": "r1"})
+    cache = ResultCache(tmp_path)
+    assert cache.get(receipt) == {"request_id": "r1"}
+    assert cache.clear(older_than=1e9) == 0
+    assert cache.get(receipt) is None
+
+
+def test_export_is_atomic_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, target = ResultCache(tmp_path / "cache"), tmp_path / "answers.jsonl"
+    cache.put("a", VALUE)
+    target.write_text("earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail_full)
+        with pytest.raises(OSError, match="full"):
+            cache.export(target)
+    assert target.read_text() == "earlier"
+    cache.export(target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert json.loads(target.read_text())["key"] == "a"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "cache"]
+
+
+def fail_full(file: int) -> None:
+    raise OSError("disk full")
+
+
+def test_export_does_not_overwrite_the_cache(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path)
+    cache.put("a", VALUE)
+    (tmp_path / "link").symlink_to(tmp_path / FILE)
+    (tmp_path / "same").hardlink_to(tmp_path / FILE)
+    for name in (FILE, f"{FILE}-wal", "answers.lock", "link", "same"):
+        with pytest.raises(SettingsError, match="file of the cache itself"):
+            cache.export(tmp_path / name)
+    assert ResultCache(tmp_path).get("a") == VALUE
 
 
 @pytest.mark.parametrize(
@@ -172,7 +214,12 @@ def test_environment_variables_prune_the_oldest_answers(
             cache.put(name, {"a": 1})
     cache.close()
     monkeypatch.setenv(variable, value)
+    receipt = cache_key(Settings(), "upload", "digest")
+    cache.put(receipt, {"request_id": "r1"})
+    cache.close()
+    monkeypatch.setenv("VALENCE_CACHE_MAX_AGE_DAYS" if left == 1 else "VALENCE_CACHE_MAX_MB", "1000")
     again = ResultCache(tmp_path)
+    assert again.get(receipt) == {"request_id": "r1"}
     assert [again.get(name) is not None for name in ("old", "middle", "new")] == [False, left == 2, True]
 
 

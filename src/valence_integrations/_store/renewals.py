@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -40,13 +41,21 @@ class Renewals:
         with self._changed:
             self._held.add(item)
             if self._running_in != os.getpid():  # not after a fork either
-                self._running_in = os.getpid()
-                threading.Thread(target=self._run, name="valence-renewals", daemon=True).start()
+                # Without a thread, what is held expires; the next item tries again.
+                with contextlib.suppress(RuntimeError):
+                    threading.Thread(target=self._run, name="valence-renewals", daemon=True).start()
+                    self._running_in = os.getpid()
 
     def discard(self, item: Hashable) -> None:
         """Renew an item no more."""
         with self._changed:
             self._held.discard(item)
+
+    def close(self) -> None:
+        """End the thread if nothing is held."""
+        with self._changed:
+            if not self._held:
+                self._changed.notify_all()
 
     def _run(self) -> None:
         while True:

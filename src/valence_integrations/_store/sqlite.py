@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect", "is_alive"]
@@ -19,7 +21,13 @@ LEASE_SECONDS = 10.0
 _BUSY_SECONDS = 30.0
 
 
-def connect(path: Path | None, application_id: int, tables: str, synchronous: str) -> sqlite3.Connection:
+def connect(
+    path: Path | None,
+    application_id: int,
+    tables: str | Sequence[str],
+    synchronous: str,
+    busy_seconds: float = _BUSY_SECONDS,
+) -> sqlite3.Connection:
     """Open a file of this library; create it if it does not exist.
 
     Parameters
@@ -28,10 +36,12 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
         None for a temporary file.
     application_id : int
         SQLite application id that marks files of this library.
-    tables : str
-        SQL that creates missing tables; statements are separated by semicolons.
+    tables : str or sequence of str
+        SQL statements that create missing tables; in a string, they are separated by semicolons.
     synchronous : {"NORMAL", "OFF"}
         Durability on power failure; a killed process never damages the file.
+    busy_seconds : float
+        Seconds to wait for another process's transaction.
 
     Raises
     ------
@@ -42,7 +52,7 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
         # Do not open an existing file: closing it would release the locks of this process's other connections.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path or "", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path or "", timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         # One transaction, so that processes opening a new file at the same time see all tables or none.
@@ -51,8 +61,9 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
         (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if count and marked != application_id:
             raise sqlite3.DatabaseError("it is not a file of valence-integrations")
-        connection.execute(f"PRAGMA application_id = {application_id}")
-        for statement in tables.split(";"):
+        if marked != application_id:  # or a file on a full disk could not even be read
+            connection.execute(f"PRAGMA application_id = {application_id}")
+        for statement in tables.split(";") if isinstance(tables, str) else tables:
             connection.execute(statement)
         connection.execute("COMMIT")
         # Fails while another process uses the file; then that process, or the next, sets the mode.
@@ -65,9 +76,16 @@ def connect(path: Path | None, application_id: int, tables: str, synchronous: st
 
 
 def close_in_process(pid: int, connection: sqlite3.Connection) -> None:
-    """Close a connection only in the process that opened it; a fork must not touch it."""
+    """Close a connection only in the process that opened it; a fork must not touch it.
+
+    The caller ensures that no other thread uses it: SQLite crashes otherwise.
+    """
     if os.getpid() == pid:
         connection.close()
+    else:
+        # The last reference to a connection would close it, too, or wait for ever for a lock that a thread of the
+        # parent held when it forked.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def is_alive(pid: int) -> bool:

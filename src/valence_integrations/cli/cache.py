@@ -10,7 +10,6 @@ import typer
 
 from valence_integrations._format import size
 from valence_integrations._store.cache import ResultCache, state_directory
-from valence_integrations.cli.outputs import atomic_path
 from valence_integrations.cli.service import SANDBOX
 from valence_integrations.cli.terminal import ExitCode, one_line, print_message
 from valence_integrations.errors import SettingsError
@@ -50,8 +49,7 @@ def clear(*, older_than: float, yes: bool, sandbox: bool) -> ExitCode:
 
 def export(path: Path, *, sandbox: bool) -> ExitCode:
     """Export all answers to a file, atomically."""
-    with atomic_path(path) as temporary:
-        written = _cache(sandbox).export(temporary)
+    written = _cache(sandbox).export(path)
     print_message(f"{one_line(str(path))}: {written:,} answers")
     return ExitCode.DONE
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from valence_integrations.errors import MissingKeyError, SettingsError
+from valence_integrations.settings._cache_limits import cache_limits
 from valence_integrations.settings._checks import (
     DEFAULT_BASE_URL,
     check_count,
@@ -237,6 +238,7 @@ class Settings:
         set_(self, "timeout", validate_timeout(self.timeout))
         if not isinstance(self.cache, bool):
             set_(self, "cache", Path(self.cache))
+        cache_limits()
 
     @property
     def columns(self) -> tuple[str, ...]:
