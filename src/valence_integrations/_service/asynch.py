@@ -111,6 +111,8 @@ class AsynchClient:
             raise errors.InvalidResponseError(
                 f"cannot parse the answer to the upload: {error!r}.", remedy=_CHECK
             ) from None
+        except RuntimeError as error:  # the SDK sends the parts from threads of its own
+            raise _no_threads(error) from None
         finally:
             self._current.begun = None
 
@@ -259,12 +261,29 @@ class Poller:
         """
         job = self.pending(request_id, duration, stopped)
         with self._changed:
-            heapq.heappush(self._pending, job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="valence-poller", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="valence-poller", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise _no_threads(error) from None
+                self._thread = thread
+            heapq.heappush(self._pending, job)
             self._changed.notify()
         return job.future
+
+    def close(self) -> None:
+        """Look at all jobs now, so that those which are stopped end, and the thread with the last one."""
+        with self._changed:
+            for job in self._pending:
+                job.due = 0.0
+            self._changed.notify()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, at most some seconds."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
 
     def pending(self, request_id: str, duration: float, stopped: Callable[[], bool]) -> Pending:
         """Create a job and schedule its first poll."""
@@ -326,6 +345,15 @@ class Poller:
 
 def _is_unknown(error: errors.ValenceError) -> bool:
     return isinstance(error, errors.CallError) and error.status_code == 404
+
+
+def _no_threads(error: RuntimeError) -> errors.JobError:
+    return errors.JobError(
+        f"no thread can be started for an upload: {error}.",
+        code="no_threads",
+        remedy="Close other programs, or raise the limit of processes, and run again: what is uploaded is not "
+        "uploaded again.",
+    )
 
 
 def _expired(job: Pending, error: errors.ValenceError) -> errors.AsynchExpiredError:

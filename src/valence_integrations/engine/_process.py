@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from valence_integrations import errors
@@ -20,6 +21,7 @@ from valence_integrations._service.probe import rate_limit_status
 from valence_integrations._service.retry import is_outage
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, cache_directory, state_directory
+from valence_integrations.engine._exit import end_at_exit
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
 from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings
@@ -40,6 +42,7 @@ class ProcessResources:
     """Resources of one engine in one process; with `cluster`, rate limits are shared by the cluster."""
 
     def __init__(self, settings: Settings, stats: Stats, cluster: ClusterClient | None = None) -> None:
+        self._pid = os.getpid()
         self.settings = settings
         self.stats = stats
         self._cluster = cluster
@@ -50,17 +53,13 @@ class ProcessResources:
         self.pool = Pool(DEFAULT_CONCURRENCY)
         # Threads reference the pool, not the resources, so the pool closes when the resources are collected.
         weakref.finalize(self, self.pool.close).atexit = False
+        end_at_exit(self.pool)
+        end_at_exit(self.poller)
+        #: Cache of answers, or None if disabled.
+        self.cache = self._make_cache()
         self._lock = threading.Lock()
         self._limiters: dict[str, Limiter] = {}
         self._failures = 0
-
-    @cached_property
-    def cache(self) -> ResultCache | ClusterCache | None:
-        """Cache of answers, or None if disabled."""
-        if self._cluster is not None:
-            return self._cluster.cache(self.settings)
-        directory: Path | None = cache_directory(self.settings)
-        return None if directory is None else ResultCache(directory)
 
     @property
     def limiter(self) -> Limiter:
@@ -79,6 +78,20 @@ class ProcessResources:
                 self._limiters[key] = self._make_limiter(key)
                 self.pool.grow(self._limiters[key].concurrency)
             return self._limiters[key]
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child that was forked after the resources were made: they have no threads here."""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raise a JobError in a forked child, where threads that do not exist would never answer."""
+        if self.is_forked:
+            raise errors.JobError(
+                "this job was begun before the process was forked, and cannot go on in the child.",
+                code="forked_job",
+                remedy="Begin it in the child: an engine can be used in both processes, an iterator in one.",
+            )
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -150,6 +163,12 @@ class ProcessResources:
     @property
     def _current_limiter(self) -> Limiter | None:
         return self._limiters.get(self.settings.api_key or "")
+
+    def _make_cache(self) -> ResultCache | ClusterCache | None:
+        if self._cluster is not None:
+            return self._cluster.cache(self.settings)
+        directory: Path | None = cache_directory(self.settings)
+        return None if directory is None else ResultCache(directory)
 
     def _make_limiter(self, key: str) -> Limiter:
         settings = self.settings

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeAlias
 
-from valence_integrations.engine._exit import INTERRUPT_SECONDS, drain_at_exit, forget
+from valence_integrations.engine._exit import INTERRUPT_SECONDS
 from valence_integrations.engine._futures import PredictionFuture
 from valence_integrations.engine._job import Job
 from valence_integrations.engine._process import ProcessResources
@@ -63,8 +63,8 @@ def run(
     on_done : callable, optional
         See `Engine.iter_predict`.
     """
+    resources.check_process()
     job = Job(resources)
-    drain_at_exit(job)
     number, model = next(_run_numbers), resources.settings.model
     shared = progress if isinstance(progress, Progress) else None
     tracker = shared or Progress(total, resources.stats, windows=lambda: resources.windows, show=bool(progress))
@@ -93,6 +93,7 @@ def run(
             if prediction.source == "asynch" and model != _ASYNCH_MODEL:
                 warnings.warn(_NO_MODEL.format(model), stacklevel=4)
             yield prediction
+            resources.check_process()
         tracker.finish()
         _log.info("job %d ends: %s", number, tracker.summary())
     except GeneratorExit:
@@ -105,13 +106,15 @@ def run(
         # The message is the last line of the traceback, and available to code that catches the exception.
         raise KeyboardInterrupt(message) from None
     except BaseException as error:
-        _drain(job, tracker, resources.settings.timeout[1])
+        if not resources.is_forked:
+            _drain(job, tracker, resources.settings.timeout[1])
         _log.error("job %d stops: %s: %s; %s", number, *_describe(error), tracker.summary())
         raise
     finally:
-        job.stop()
-        if shared is None:
-            tracker.close()
+        if not resources.is_forked:  # another thread may have held their locks at the fork
+            job.stop()
+            if shared is None:
+                tracker.close()
 
 
 def _report(on_done: OnDone, position: int, future: PredictionFuture) -> None:
@@ -122,7 +125,6 @@ def _report(on_done: OnDone, position: int, future: PredictionFuture) -> None:
 def _drain(job: Job, tracker: Progress, seconds: float) -> int:
     """Stop the job and wait for calls in flight and for their items; return how many were not answered."""
     job.stop()
-    forget(job)
     unanswered = job.drain(seconds)
     tracker.finish()
     return unanswered

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from valence_integrations import errors
 from valence_integrations._limits.limiter import StoppedError
+from valence_integrations.engine._exit import is_ending, leave_daemon, stop_at_exit
 from valence_integrations.engine._futures import PredictionFuture
 from valence_integrations.engine._pool import Priority
 from valence_integrations.results import EmotionPrediction
@@ -19,6 +20,8 @@ __all__ = ["Schedule"]
 
 #: On Windows, Ctrl-C is handled only after a wait ends.
 _POLL_SECONDS = 1.0
+
+_NO_MEMORY = "there is not enough memory for it."
 
 
 class _Pool(Protocol):
@@ -49,10 +52,14 @@ class Schedule:
         self._failed = failed
         self._lock = threading.Lock()
         self._job_error: Future[None] = Future()
+        stop_at_exit(self.stopped)
 
     def start(self, priority: Priority, step: Callable[[PredictionFuture], None]) -> PredictionFuture:
         """Run the first step of an item when a thread is free; it, or a later step, sets the future's result."""
         future: PredictionFuture = Future()
+        if self.stopped.is_set():
+            future.cancel()
+            return future
         self._pool.submit(priority, lambda: self.run(future, None, lambda: step(future)))
         return future
 
@@ -83,6 +90,11 @@ class Schedule:
             future.cancel()
         except (StoppedError, CancelledError):
             future.cancel()
+        except MemoryError:
+            own = errors.ItemError(
+                _NO_MEMORY, code="no_memory", remedy="Free memory, or lower concurrency, and run again."
+            )
+            future.set_result(self._failed(own.named(name) if name else own))
         except BaseException as error:
             future.set_exception(error)
 
@@ -92,13 +104,20 @@ class Schedule:
         Raises
         ------
         JobError
-            As soon as the job fails, unless the item is done.
+            As soon as the job fails, unless the item is done; also if the process ends.
         """
         waited: list[Future[Any]] = [future, self._job_error]
         while not any(each.done() for each in waited):
             wait_for(waited, _POLL_SECONDS, return_when="FIRST_COMPLETED")
         if self._job_error.done() and (future.cancelled() or not future.done()):
             self._job_error.result()
+        if future.cancelled() and is_ending():
+            leave_daemon()
+            raise errors.JobError(
+                "the process ends, so the job was stopped.",
+                code="process_ended",
+                remedy="Wait for the job before the main thread returns.",
+            )
         return future.result()
 
     def _fail(self, error: errors.JobError) -> None:

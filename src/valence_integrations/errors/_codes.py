@@ -28,6 +28,7 @@ Code: TypeAlias = Literal[
     "segments_invalid",
     "segment_outside_audio",
     "segments_failed",
+    "no_memory",
     # the call
     "bad_request",
     "endpoint_not_found",
@@ -57,6 +58,9 @@ Code: TypeAlias = Literal[
     "redirected",
     "budget_exceeded",
     "service_unavailable",
+    "no_threads",
+    "forked_job",
+    "process_ended",
     # the rest
     "batch_failed",
     "missing_dependency",
