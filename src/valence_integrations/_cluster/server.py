@@ -39,7 +39,7 @@ def account_of(settings: Settings) -> str:
     MissingKeyError
         If there is no key.
     """
-    return ledger_path(Path(), settings.base_url, settings.require_key()).stem
+    return ledger_path(Path(), settings.service, settings.require_key()).stem
 
 
 def local_directory(settings: Settings) -> Path:

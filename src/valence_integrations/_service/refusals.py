@@ -12,13 +12,14 @@ from typing import Any
 import requests
 
 from valence_integrations import errors
+from valence_integrations.settings import revealed
 
 __all__ = ["masked", "raise_for_refusal"]
 
 
 def masked(text: str, api_key: str | None, length: int = 300) -> str:
     """Return the beginning of a text from the service, with the key masked."""
-    return (text.replace(api_key, "***") if api_key else text)[:length]
+    return (text.replace(revealed(api_key), "***") if api_key else text)[:length]
 
 
 def raise_for_refusal(response: requests.Response, host: str, api_key: str | None) -> None:

@@ -55,7 +55,7 @@ def cache_key(settings: Settings, api: str, digest: str) -> str:
     digest : str
         SHA-256 of the WAV file as sent.
     """
-    asked = [SCHEMA, api, settings.base_url, digest]
+    asked = [SCHEMA, api, settings.service, digest]
     if api == "discrete":
         asked += [settings.model, settings.discrete_path, settings.payload]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -182,7 +182,7 @@ class ProcessResources:
     def _ledger(self, key: str) -> Permits:
         if self._cluster is not None:
             return self._cluster.ledger(lambda: self._limiters[key].waiting if key in self._limiters else 0)
-        return Ledger(ledger_path(state_directory(self.settings), self.settings.base_url, key))
+        return Ledger(ledger_path(state_directory(self.settings), self.settings.service, key))
 
     def _account_policy(self, key: str, ledger: Permits) -> Policy | None:
         """Request the account's policy; None if unavailable (the first call reports a wrong key)."""

@@ -5,29 +5,48 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from valence_integrations.errors import MissingKeyError, SettingsError
-from valence_integrations.settings._cache_limits import cache_limits
-from valence_integrations.settings._checks import (
+from valence_integrations.settings._address import (
     DEFAULT_BASE_URL,
-    check_count,
-    check_number,
-    validate_emotions,
-    validate_timeout,
+    service_identity,
+    validate_path,
     validate_url,
 )
+from valence_integrations.settings._cache_limits import cache_limits
 from valence_integrations.settings._checks import check_choice as check_choice
+from valence_integrations.settings._checks import check_count as check_count
+from valence_integrations.settings._checks import check_flag as check_flag
+from valence_integrations.settings._checks import (
+    check_number,
+    validate_cache,
+    validate_emotions,
+    validate_key,
+    validate_model,
+    validate_timeout,
+)
+from valence_integrations.settings._rate_limits import DEFAULT_CONCURRENCY, RateLimits, validate_limits
+from valence_integrations.settings._secret import Secret as Secret
+from valence_integrations.settings._secret import revealed as revealed
 
-__all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", "Settings"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "DEFAULT_CONCURRENCY",
+    "EMOTIONS",
+    "MIN_SAMPLING_RATE",
+    "RateLimits",
+    "Settings",
+    "service_identity",
+]
 
 #: Settings that an item's prediction depends on, apart from the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
-#: Concurrent calls if the account's policy sets no limit: the service's documented standard policy.
-DEFAULT_CONCURRENCY = 5
+#: Lower sampling rates, in Hz, cannot carry speech and are considered a mistake.
+MIN_SAMPLING_RATE = 1_000
 
 #: Emotions of each of the vendor's models [SDK 1.0.0], in alphabetical order.
 EMOTIONS: Mapping[str, tuple[str, ...]] = {
@@ -44,58 +63,39 @@ ShortSegments = Literal["pad", "widen"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RateLimits:
-    """An account's limits; None means no limit.
-
-    The defaults are the service's documented standard policy.
-
-    Parameters
-    ----------
-    requests_per_second, requests_per_minute, requests_per_hour, requests_per_day : int or None
-        Maximum number of calls that start in each such period.
-    burst_limit : int or None
-        Maximum number of calls that start at once; the vendor documents only the name.
-    max_concurrent_requests : int or None
-        Maximum number of simultaneous calls.
-
-    Examples
-    --------
-    >>> from valence_integrations import Settings
-    >>> from valence_integrations.settings import RateLimits
-    >>> settings = Settings(limits=RateLimits(requests_per_second=50, requests_per_day=None))
-    """
-
-    requests_per_second: int | None = 10
-    requests_per_minute: int | None = 100
-    requests_per_hour: int | None = 1_000
-    requests_per_day: int | None = 10_000
-    burst_limit: int | None = 20
-    max_concurrent_requests: int | None = DEFAULT_CONCURRENCY
-
-    def __post_init__(self) -> None:
-        for spec in fields(self):
-            check_count(spec.name, getattr(self, spec.name), optional=True)
+#: Each returns the valid value of the setting in its normal form, or raises SettingsError.
+_VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
+    "base_url": validate_url,
+    "discrete_path": validate_path,
+    "model": validate_model,
+    "emotions": validate_emotions,
+    "payload": partial(check_choice, "payload", choices=get_args(Payload)),
+    "sampling_rate": partial(check_count, "sampling_rate", least=MIN_SAMPLING_RATE),
+    "short_audio": partial(check_choice, "short_audio", choices=get_args(ShortAudio)),
+    "long_audio": partial(check_choice, "long_audio", choices=get_args(LongAudio)),
+    "min_confidence": partial(check_number, "min_confidence", highest=1.0),
+    "concurrency": partial(check_count, "concurrency", optional=True),
+    "limits": validate_limits,
+    "timeout": validate_timeout,
+    "max_attempts": partial(check_count, "max_attempts"),
+    "max_calls": partial(check_count, "max_calls", optional=True),
+    "max_audio_seconds": partial(check_number, "max_audio_seconds", highest=float("inf")),
+    "cache": validate_cache,
+}
 
 
 class _ApiKey:
-    """The key passed as an argument, else ``VALENCE_API_KEY``, read at each access."""
+    """The key passed as an argument, else ``VALENCE_API_KEY``, read at each access; as a `Secret`."""
 
     def __get__(self, settings: Any, owner: type) -> str | None:
         if settings is None:
             return None
-        return settings.__dict__.get("_api_key") or os.environ.get("VALENCE_API_KEY", "").strip() or None
+        from_environment = os.environ.get("VALENCE_API_KEY", "").strip()
+        return settings.__dict__.get("_api_key") or (Secret(from_environment) if from_environment else None)
 
     def __set__(self, settings: Any, value: object) -> None:
-        if value is self or value is None:
-            return
-        if isinstance(value, str) and not value.strip():
-            raise SettingsError(
-                "must not be empty.", setting="api_key", remedy="Leave it out to read VALENCE_API_KEY, or give a key."
-            )
-        if not isinstance(value, str) or not value.strip().isascii() or not value.strip().isprintable():
-            raise SettingsError("must be printable ASCII characters.", setting="api_key", remedy="Copy it again.")
-        settings.__dict__["_api_key"] = value.strip()
+        if value is not self and value is not None:
+            settings.__dict__["_api_key"] = Secret(validate_key(revealed(value) if isinstance(value, str) else value))
 
     def __repr__(self) -> str:
         return "None"
@@ -110,17 +110,23 @@ def _env(variable: str, default: T, parse: Callable[[str], Any] = str) -> Callab
         if not text:
             return default
         try:
-            return cast("T", parse(text))
+            return cast("T", _VALIDATORS[setting](parse(text)))
+        except SettingsError as error:
+            raise _invalid_environment(variable, f"is invalid: {error.headline}", setting) from None
         except ValueError:
             kind = "whole number" if parse is int else "number"
-            raise SettingsError(
-                f"The environment variable {variable} is {text!r}, which is not a {kind}.",
-                code="invalid_environment",
-                setting=setting,
-                remedy="Change or unset it.",
-            ) from None
+            raise _invalid_environment(variable, f"is {text!r}, which is not a {kind}.", setting) from None
 
     return read
+
+
+def _invalid_environment(variable: str, problem: str, setting: str) -> SettingsError:
+    return SettingsError(
+        f"The environment variable {variable} {problem}",
+        code="invalid_environment",
+        setting=setting,
+        remedy="Change or unset it.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,20 +139,23 @@ class Settings:
     Parameters
     ----------
     api_key : str, optional
-        The account's key [``VALENCE_API_KEY``, read at each call].
+        The account's key [``VALENCE_API_KEY``, read at each call]. The attribute is shown as ``***`` everywhere and
+        equals the key; `require_key` returns it.
     base_url : str, default="https://api.getvalenceai.com"
-        Address of the service [``VALENCE_API_BASE_URL``]. ``http://`` is accepted for this machine only.
+        Address of the service [``VALENCE_API_BASE_URL``]. ``http://`` is accepted for this machine only. The attribute
+        has one spelling for each address: lower case, no default port, no slash at the end.
     discrete_path : str, default="/emotionprediction"
         Path of the DiscreteAPI: the quickstart's, or the SDK's ``/v1/discrete/emotion`` [``VALENCE_DISCRETE_PATH``].
     model : str, default="4emotions"
         ``"4emotions"``, ``"7emotions"`` or the name of a custom model [``VALENCE_MODEL``].
     emotions : sequence of str, optional
-        Emotions, one column each; required only for a custom model [``VALENCE_EMOTIONS``, comma-separated].
+        Emotions, one column each; required only for a custom model [``VALENCE_EMOTIONS``, comma-separated]. For
+        ``"4emotions"`` and ``"7emotions"``, at least one must be an emotion of the model.
     payload : {"multipart", "json"}, default="multipart"
         Body of a DiscreteAPI call. ``"json"`` sends 4.5 s of audio from 0.5 s on as numbers, as the quickstart does:
         about twenty times as many bytes.
     sampling_rate : int, default=16000
-        Sampling rate, in Hz, of waveforms that have none.
+        Sampling rate, in Hz, of waveforms that have none; 1000 at least.
     short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
         What to do with items under 5.0 s [``VALENCE_SHORT_AUDIO``].
     long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"
@@ -215,30 +224,24 @@ class Settings:
         **overrides
             Settings that take precedence over the environment.
         """
-        return cls(**{"api_key": os.environ.get("VALENCE_API_KEY") or None, **overrides})
+        return cls(**{"api_key": os.environ.get("VALENCE_API_KEY", "").strip() or None, **overrides})
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        set_(self, "base_url", validate_url(self.base_url))
-        if not self.discrete_path.startswith("/"):
-            raise SettingsError(f'must start with "/", not {self.discrete_path!r}.', setting="discrete_path")
-        for name, kind in (("short_audio", ShortAudio), ("long_audio", LongAudio), ("payload", Payload)):
-            check_choice(name, getattr(self, name), get_args(kind))
-        if not self.model or not isinstance(self.model, str):
-            raise SettingsError(f"must name a model, such as '4emotions', not {self.model!r}.", setting="model")
-        set_(self, "emotions", validate_emotions(self.emotions))
-        for name in ("sampling_rate", "max_attempts"):
-            check_count(name, getattr(self, name))
-        for name in ("concurrency", "max_calls"):
-            check_count(name, getattr(self, name), optional=True)
-        for name, highest in (("min_confidence", 1.0), ("max_audio_seconds", float("inf"))):
-            check_number(name, getattr(self, name), highest)
-        if not (self.limits in ("auto", None) or isinstance(self.limits, RateLimits)):
-            raise SettingsError(f'must be "auto", a RateLimits or None, not {self.limits!r}.', setting="limits")
-        set_(self, "timeout", validate_timeout(self.timeout))
-        if not isinstance(self.cache, bool):
-            set_(self, "cache", Path(self.cache))
-        cache_limits()
+        for name, validate in _VALIDATORS.items():
+            object.__setattr__(self, name, validate(getattr(self, name)))
+        if self.cache is not False:
+            cache_limits()
+        known = EMOTIONS.get(self.model)
+        if known is not None and self.emotions is not None and not set(self.emotions) & set(known):
+            raise SettingsError(
+                f"must have emotions of the model {self.model!r}, such as {known!r}, not only {self.emotions!r}.",
+                setting="emotions",
+            )
+
+    @property
+    def service(self) -> str:
+        """The service behind `base_url`, the same for each of its spellings; part of cache keys and accounts."""
+        return service_identity(self.base_url)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -260,21 +263,27 @@ class Settings:
         return emotions
 
     def require_key(self) -> str:
-        """Return the API key.
+        """Return the API key itself; `api_key` and every other view of the settings show ``***``.
 
         Raises
         ------
         MissingKeyError
             If there is none.
+        SettingsError
+            If ``VALENCE_API_KEY`` cannot be a key.
         """
-        if self.api_key:
-            return self.api_key
-        raise MissingKeyError(
-            "there is no API key.",
-            remedy="Set the environment variable VALENCE_API_KEY, or pass api_key=... "
-            "(worker processes read only the variable, and only if it was set before they started: "
-            "pickles do not contain the key). To try it without a key, use valence_integrations.sandbox.Sandbox.",
-        )
+        key = self.api_key
+        if key is None:
+            raise MissingKeyError(
+                "there is no API key.",
+                remedy="Set the environment variable VALENCE_API_KEY, or pass api_key=... "
+                "(worker processes read only the variable, and only if it was set before they started: "
+                "pickles do not contain the key). To try it without a key, use valence_integrations.sandbox.Sandbox.",
+            )
+        try:
+            return validate_key(revealed(key))
+        except SettingsError as error:
+            raise _invalid_environment("VALENCE_API_KEY", f"is invalid: {error.headline}", "api_key") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_api_key"}
@@ -287,7 +296,7 @@ class Settings:
 
 
 def given_key(settings: Settings) -> str | None:
-    """Return the key passed to the settings; None if they read ``VALENCE_API_KEY`` at each call."""
+    """Return the key passed to the settings, as a `Secret`; None if they read ``VALENCE_API_KEY`` at each call."""
     return settings.__dict__.get("_api_key") or None
 
 
@@ -297,3 +306,6 @@ def changed_settings(settings: Settings, **changes: Any) -> Settings:
     ``dataclasses.replace`` would turn the current value of ``VALENCE_API_KEY`` into a fixed key.
     """
     return dataclasses.replace(settings, **{"api_key": given_key(settings), **changes})
+
+
+RateLimits.__module__ = __name__

@@ -1,53 +1,74 @@
-"""Checks of settings: each returns or accepts a valid value, and raises SettingsError with the setting's name."""
+"""Checks of settings: each returns the valid value in its normal form, or raises SettingsError naming the setting."""
 
 from __future__ import annotations
 
-import ipaddress
+import math
+import os
+import threading
+from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import cast
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any
 
 from valence_integrations.errors import SettingsError
 
 __all__ = [
-    "DEFAULT_BASE_URL",
     "check_choice",
     "check_count",
+    "check_flag",
     "check_number",
+    "validate_cache",
     "validate_emotions",
+    "validate_key",
+    "validate_model",
     "validate_timeout",
-    "validate_url",
 ]
 
-#: Address of the service [vendor's quickstart].
-DEFAULT_BASE_URL = "https://api.getvalenceai.com"
 
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """Raise unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise SettingsError(f"must be one of {', '.join(map(repr, choices))}, not {value!r}.", setting=name)
+    return str(value)
 
 
-def check_count(name: str, value: object, *, optional: bool = False) -> None:
+def check_flag(name: str, value: object) -> bool:
+    """Raise unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise SettingsError(f"must be True or False, not {value!r}.", setting=name)
+    return value
+
+
+def check_count(name: str, value: object, *, optional: bool = False, least: int = 1) -> int | None:
+    """Raise unless `value` is a whole number of at least `least`, or None if that is allowed."""
     if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise SettingsError(
-            f"must be a whole number of at least 1, not {value!r}.",
+            f"must be a whole number of at least {least}, not {value!r}.",
             setting=name,
             remedy="None is also accepted." if optional else None,
         )
+    return int(value)
 
 
-def check_number(name: str, value: object, highest: float) -> None:
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= highest
-    ):
+def check_number(name: str, value: object, highest: float) -> float | None:
+    """Raise unless `value` is a number between 0 and `highest`, or None."""
+    if value is None:
+        return None
+    number = _finite(value)
+    if number is None or not 0 <= number <= highest:
         allowed = "between 0 and 1" if highest == 1.0 else "of at least 0"
         raise SettingsError(
             f"must be a number {allowed}, not {value!r}.", setting=name, remedy="None is also accepted."
         )
+    return number
+
+
+def validate_model(model: object) -> str:
+    if not isinstance(model, str) or not model.strip():
+        raise SettingsError(f"must name a model, such as '4emotions', not {model!r}.", setting="model")
+    return str(model)
 
 
 def validate_emotions(emotions: object) -> tuple[str, ...] | None:
@@ -55,40 +76,51 @@ def validate_emotions(emotions: object) -> tuple[str, ...] | None:
         return None
     if isinstance(emotions, str):
         raise SettingsError(f"must be a sequence of names, such as ({emotions!r},), not a string.", setting="emotions")
-    names = tuple(name.strip() if isinstance(name, str) else name for name in cast("tuple[str, ...]", emotions))
-    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise SettingsError(f"must be distinct, non-empty names, not {names!r}.", setting="emotions")
+    # The order of a set, and so that of the columns, differs between processes.
+    if not isinstance(emotions, Iterable) or isinstance(emotions, (set, frozenset)):
+        raise SettingsError(f"must be a sequence of names, not {emotions!r}.", setting="emotions")
+    given: tuple[Any, ...] = tuple(emotions)
+    names = tuple(str(name).strip() for name in given if isinstance(name, str))
+    if not all(names) or len(names) != len(given) or not names or len(set(names)) != len(names):
+        raise SettingsError(f"must be distinct, non-empty names, not {given!r}.", setting="emotions")
     return names
 
 
-def validate_timeout(timeout: object) -> tuple[float, float]:
+def validate_timeout(timeout: Any) -> tuple[float, float]:
     try:
-        connect, read = cast("tuple[float, float]", timeout)
-        if connect > 0 and read > 0:
-            return float(connect), float(read)
+        connect, read = (_finite(seconds) for seconds in timeout)
     except (TypeError, ValueError):
-        pass
+        connect = read = None
+    if connect and read and 0 < connect <= threading.TIMEOUT_MAX and 0 < read <= threading.TIMEOUT_MAX:
+        return connect, read
     raise SettingsError(f"must be two positive numbers, (connect, read), not {timeout!r}.", setting="timeout")
 
 
-def validate_url(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError(f"must look like {DEFAULT_BASE_URL!r}, not {url!r}.", setting="base_url")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("must be a URL without user, query or fragment.", setting="base_url")
-    if parts.scheme == "http" and not _is_loopback(host):
+def validate_cache(cache: object) -> bool | Path:
+    if isinstance(cache, bool):
+        return cache
+    if not isinstance(cache, (str, os.PathLike)) or not os.fspath(cache) or "\0" in os.fsdecode(cache):
+        raise SettingsError(f"must be True, False or the path of a directory, not {cache!r}.", setting="cache")
+    return Path(os.fsdecode(cache))
+
+
+def validate_key(key: object) -> str:
+    """Return a given key without surrounding white space; the error does not show it."""
+    if isinstance(key, str) and not key.strip():
         raise SettingsError(
-            f"must be https://: {url!r} would send the key unencrypted (http:// is for 127.0.0.1).", setting="base_url"
+            "must not be empty.", setting="api_key", remedy="Leave it out to read VALENCE_API_KEY, or give a key."
         )
-    return url.rstrip("/")
+    if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable():
+        raise SettingsError("must be printable ASCII characters.", setting="api_key", remedy="Copy it again.")
+    return key.strip()
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _finite(value: object) -> float | None:
+    """Convert a number to float; None if it is no finite number (a bool is not a number here)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
