@@ -51,6 +51,15 @@ def test_unreadable_answer_is_kept_and_not_paid_again(make_engine: MakeEngine) -
         assert len(peer.requests) == 1
 
 
+def test_answer_with_nan_is_kept(make_engine: MakeEngine) -> None:
+    body = b'{"main_emotion": "sad", "confidence": NaN}'
+    with Peer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as peer:
+        for _ in range(2):
+            with pytest.raises(errors.InvalidResponseError):
+                make_engine(base_url=peer.url, limits=None).predict(voice(6.0))
+        assert len(peer.requests) == 1
+
+
 def test_items_of_another_process_leave_the_threads_free(
     make_engine: MakeEngine, sandbox: Sandbox, tmp_path: Path
 ) -> None:

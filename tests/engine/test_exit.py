@@ -88,7 +88,7 @@ class TestFork:
             resources.stats._lock,
             resources.pool._changed,
             resources.poller._changed,
-            cache._lock,
+            cache._guard._lock,
         ]
         held, release = threading.Event(), threading.Event()
 
@@ -171,7 +171,7 @@ class TestLack:
         threads.extend(range(20))
         assert len(engine.predict_many(clips(3))) == 3
 
-    @pytest.mark.parametrize(("left", "uploads"), [(1, 2), (2, 1)], ids=["to send parts", "to poll"])
+    @pytest.mark.parametrize(("left", "uploads"), [(2, 2), (3, 1)], ids=["to send parts", "to poll"])
     def test_no_thread_for_an_upload_is_an_error(
         self, engine: Engine, threads: list[int], sandbox: Sandbox, left: int, uploads: int
     ) -> None:

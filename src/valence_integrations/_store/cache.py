@@ -98,7 +98,7 @@ class ResultCache:
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Store a value immediately and durably; in memory while the file cannot be used."""
-        self._guarded.store("answers", key, json.dumps(value, allow_nan=False))
+        self._guarded.store("answers", key, json.dumps(value))
 
     def recipe(self, key: str) -> dict[str, Any] | None:
         """Return the recipe of a file, or None."""

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 
 from valence_integrations._limits.limiter import StoppedError
+from valence_integrations.engine._exit import end_at_exit
+from valence_integrations.engine._pool import no_threads
 
 __all__ = ["OtherClaims"]
 
@@ -29,12 +31,32 @@ class OtherClaims:
         self._thread: threading.Thread | None = None
 
     def add(self, is_over: Callable[[], bool], on_error: Callable[[BaseException], object]) -> None:
-        """Call `is_over` again and again until it returns true; call `on_error` if it raises, or the job is stopped."""
+        """Call `is_over` again and again until it returns true; call `on_error` if it raises, or the job is stopped.
+
+        Raises
+        ------
+        JobError
+            If no thread can be started.
+        """
         with self._lock:
-            self._waiting.append((is_over, on_error))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="valence-claims", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="valence-claims", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise no_threads(error) from None
+                self._thread = thread
+                end_at_exit(self)
+            self._waiting.append((is_over, on_error))
+
+    def close(self) -> None:
+        """Do nothing: the thread ends when the job is stopped."""
+
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, at most some seconds."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
 
     def _run(self) -> None:
         while True:
