@@ -231,6 +231,26 @@ class TestPartialFile:
         assert run(*arguments).code == 0
         assert account.calls == 2
 
+    def test_is_kept_if_the_inputs_change_during_the_job(
+        self, run: Run, clips: Path, account: Sandbox, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a cache, the next run would pay for all items again."""
+        from valence_integrations.cli.job import Job
+
+        predict = Job.predict
+
+        def slow(job: Job, *, progress: bool) -> None:
+            predict(job, progress=progress)
+            (clips / "b.wav").unlink()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Job, "predict", slow)
+            result = run("annotate", "calls", "-o", "out.csv", "--no-cache", "-q")
+        assert "The inputs have changed during the run, from 4 to 3 items. Run again, with --force.\n" in result.err
+        assert run("annotate", "calls", "-o", "out.csv", "--no-cache", "-q", "--force").code == 0
+        assert account.calls == 3
+        assert sorted(path.name for path in here.iterdir()) == ["calls", "out.csv"]
+
     def test_only_the_owner_reads_it(self, run: Run, clips: Path, account: Sandbox, here: Path) -> None:
         (here / "out.csv.partial.jsonl").touch(0o644)
         self.stop(run, "calls/a.wav", "calls/b.wav")

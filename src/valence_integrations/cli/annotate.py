@@ -86,8 +86,8 @@ def annotate(
                     )
                     return ExitCode.ITEMS_FAILED
                 refuse_existing(target.path, force=force)
-                job.write(target)
-                journal.clear()
+                if job.write(target):
+                    journal.clear()
             except BaseException as stopped:
                 job.print_stopped(stopped, kept_in_cache=settings.cache is not False)
                 raise

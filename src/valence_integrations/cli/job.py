@@ -138,8 +138,8 @@ class Job:
             if prediction is not None:
                 yield row, prediction
 
-    def write(self, target: Output) -> None:
-        """Write the output, and count its emotions."""
+    def write(self, target: Output) -> bool:
+        """Write the output, and count its emotions; return whether the inputs are still the same."""
         self.emotions.clear()
         written = 0
 
@@ -158,8 +158,10 @@ class Job:
             )
         if written != self.total:
             print_message(
-                f"The inputs have changed during the run, from {self.total:,} to {written:,} items. Run again."
+                f"The inputs have changed during the run, from {self.total:,} to {written:,} items. Run again, with "
+                "--force."
             )
+        return written == self.total
 
     def print_failures(self) -> None:
         """Print failures and their remedies."""
