@@ -16,7 +16,7 @@ from datasets import Audio, Dataset, load_dataset
 from tests.cli.conftest import Run, clip
 from valence_integrations.cli.audiofolder import AudioFolder
 from valence_integrations.cli.outputs import Pair
-from valence_integrations.cli.tables import escape_undecodable
+from valence_integrations.cli.text import escape_undecodable
 from valence_integrations.sandbox import Sandbox
 
 ODD = os.fsdecode(b"caf\xe9\n=1+1.wav")

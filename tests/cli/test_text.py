@@ -21,7 +21,8 @@ from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.report import read_output
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.tables import escape_undecodable, open_table, safe_cell
+from valence_integrations.cli.tables import open_table
+from valence_integrations.cli.text import escape_undecodable, safe_cell
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.sandbox import Sandbox
 

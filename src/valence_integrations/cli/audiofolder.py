@@ -18,7 +18,7 @@ from valence_integrations.cli.files import atomic_path
 from valence_integrations.cli.inputs import AUDIO_SUFFIXES, Inputs
 from valence_integrations.cli.outputs import PREFIX, JsonlOutput, Pair
 from valence_integrations.cli.rows import FILE, path_of
-from valence_integrations.cli.tables import escape_undecodable
+from valence_integrations.cli.text import escape_undecodable
 from valence_integrations.errors import SettingsError
 
 __all__ = ["METADATA", "AudioFolder"]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from valence_integrations import errors
 from valence_integrations._format import counted
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.tables import escape_undecodable
+from valence_integrations.cli.text import escape_undecodable
 from valence_integrations.results import EmotionPrediction, EmotionSegment
 from valence_integrations.settings import ANSWER_SETTINGS, Settings
 

@@ -15,7 +15,7 @@ from valence_integrations.cli.advice import error_text
 from valence_integrations.cli.files import atomic_path
 from valence_integrations.cli.inputs import Inputs
 from valence_integrations.cli.rows import Row
-from valence_integrations.cli.tables import escape_undecodable, safe_cell
+from valence_integrations.cli.text import escape_undecodable, safe_cell
 from valence_integrations.errors import MissingDependencyError, SettingsError
 from valence_integrations.results import EmotionPrediction
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from valence_integrations.cli.rows import Row, Source, path_of
+from valence_integrations.cli.text import escape_undecodable, unsafe_cell
 from valence_integrations.errors import MissingDependencyError, SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["escape_undecodable", "open_table", "safe_cell"]
+__all__ = ["open_table"]
 
 #: Common names of audio columns, the most likely first.
 _COMMON_AUDIO_COLUMNS = (
@@ -36,9 +37,6 @@ _SPLIT = "split"
 
 #: Number of rows read at once; small, because rows may contain audio.
 _BATCH = 64
-
-#: Characters with which a spreadsheet formula, or the white space before one, may begin; the last four are full-width.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 #: Columns that show that a CSV file was written by `safe_cell`.
 _OWN_COLUMNS = frozenset({"emotion", "emotion_source", "emotion_error", "emotion_timeline"})
@@ -131,7 +129,7 @@ class _Csv(_Table):
             names = [escape_undecodable(name) for name in reader.fieldnames or ()]
         except csv.Error as error:
             raise self._invalid(reader, error) from None
-        return [str(_original(name)) for name in names] if _OWN_COLUMNS.issubset(names) else names
+        return [str(unsafe_cell(name)) for name in names] if _OWN_COLUMNS.issubset(names) else names
 
     def _invalid(self, reader: csv.DictReader[str], error: csv.Error) -> SettingsError:
         return SettingsError(
@@ -153,7 +151,7 @@ class _Csv(_Table):
                             code="input_invalid",
                             remedy="Quote values that contain a comma.",
                         )
-                    yield {name: _original(cell) for name, cell in record.items()} if is_own else record
+                    yield {name: unsafe_cell(cell) for name, cell in record.items()} if is_own else record
             except csv.Error as error:
                 raise self._invalid(reader, error) from None
 
@@ -269,51 +267,6 @@ _KINDS: dict[str, type[_Table]] = {
     ".ndjson": _Jsonl,
     ".parquet": _Parquet,
 }
-
-
-def escape_undecodable(value: Any) -> Any:
-    """Escape bytes that are not UTF-8 and halves of surrogate pairs, for formats that allow only Unicode."""
-    if isinstance(value, str):
-        if value.isascii():
-            return value
-        try:
-            return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        except UnicodeEncodeError:  # half of a surrogate pair
-            return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, dict):
-        return {escape_undecodable(key): escape_undecodable(part) for key, part in value.items()}
-    return [escape_undecodable(part) for part in value] if isinstance(value, list) else value
-
-
-def safe_cell(value: Any) -> Any:
-    """Make a text harmless in a spreadsheet: a quote before what would be a formula, as OWASP recommends.
-
-    Numbers stay as they are. A text that begins like the result gets another quote, so that `open_table` can tell.
-    """
-    if not isinstance(value, str):
-        return value
-    if value.lstrip("'").startswith(_FORMULA) and not _is_number(value):
-        value = f"'{value}"
-    if value.isascii() and "\0" not in value:
-        return value
-    try:
-        value.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        value = escape_undecodable(value)
-    return value.replace("\0", r"\x00")  # Python 3.10 reads no NUL
-
-
-def _original(cell: str | None) -> str | None:
-    """Undo `safe_cell`."""
-    return cell[1:] if cell and cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _audio_column(path: str, names: list[str], wanted: str | None) -> str:
