@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import socket
 import struct
@@ -19,7 +20,12 @@ import soundfile
 from tests.conftest import clips, voice
 from valence_integrations import Engine, errors
 from valence_integrations._audio import decode, files, wav
+from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
+from valence_integrations._audio.spool import Spool
+from valence_integrations.engine import Segmented
+from valence_integrations.engine._segmented import excerpts
+from valence_integrations.sandbox import Sandbox
 
 WAVE = voice(1.5)
 PCM = np.rint(WAVE * 32767).astype(np.int16)
@@ -438,3 +444,78 @@ def test_raw_extension_does_not_hide_the_content(tmp_path: Path, monkeypatch: py
         clip = open_clip(path)
         assert clip is not None
         assert np.array_equal(clip.pcm(), PCM)
+
+
+class RaisingSegment(dict):  # type: ignore[type-arg]
+    def __getitem__(self, key: object) -> Any:
+        raise ZeroDivisionError("segment")
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("repr")
+
+
+class TestSegments:
+    CALL = wav.encode(np.rint(voice(20.0, 8_000) * 30_000).astype(np.int16), 8_000)
+    GOOD = {"start": 1.0, "end": 7.0}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"start": 0, "end": 10**400},
+            {"start": -(10**400), "end": 3},
+            {"start": 1e308, "end": 1.7e308},
+            {"start": "0", "end": 5},
+            {"start": 0, "end": 10**5000},
+            {"timestamp": RaisingFile(ZeroDivisionError())},
+            {"start": RaisingAttribute(ZeroDivisionError("attribute")), "end": 3},
+            RaisingSegment(),
+            ["x" * 100_000],
+        ],
+        ids=range(9),
+    )
+    def test_hostile_segment_is_an_error_of_itself(self, bad: Any, engine: Engine) -> None:
+        expected = engine.predict(Segmented(self.CALL, [self.GOOD])).segments[0]
+        found = engine.predict_many([Segmented(self.CALL, [bad, self.GOOD])], on_error="null")[0]
+        assert found.error is not None
+        assert found.error.code in ("segments_invalid", "segment_outside_audio", "audio_unreadable")
+        assert "segment 0" in str(found.error)
+        assert len(str(found.error)) < 500
+        assert [segment.emotion for segment in found.segments] == [None, expected.emotion]
+
+    @pytest.mark.parametrize("segments", [RaisingFile(ZeroDivisionError()), itertools.repeat(GOOD), 5, object()])
+    def test_hostile_list_of_segments_is_an_error_of_the_item(
+        self, segments: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("valence_integrations.engine._segmented._MAX_SEGMENTS", 1_000)
+        found = engine.predict_many([Segmented(self.CALL, segments), self.CALL[:48_044]], on_error="null")
+        assert found[0].error is not None
+        assert found[0].error.code == "segments_invalid"
+
+    def test_segments_that_raise(self, engine: Engine) -> None:
+        def segments() -> Iterator[dict[str, float]]:
+            yield self.GOOD
+            raise ZeroDivisionError("third")
+
+        found = engine.predict_many([Segmented(self.CALL, segments())], on_error="null")[0]
+        assert found.error is not None
+        assert "ZeroDivisionError: third" in found.error.message
+
+    def test_segment_of_less_than_a_tenth_of_a_second(self, make_engine: Any, sandbox: Sandbox) -> None:
+        item = Segmented(self.CALL, [{"start": 1.0, "end": 1.05}])
+        engine = make_engine()
+        assert engine.predict_many([item], on_error="null")[0].error.code == "audio_too_short"
+        assert engine.estimate([item]).unreadable[0].code == "audio_too_short"
+        assert sandbox.calls == 0
+
+    def test_segments_of_long_audio_stay_on_disk(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        turns = [self.GOOD, {"start": 8.0, "end": 20.0}]
+        expected = engine.predict(Segmented(self.CALL, turns))
+        for module in ("spool", "clip"):
+            monkeypatch.setattr(f"valence_integrations._audio.{module}.MAX_IN_MEMORY", 1_000)
+        clip = open_clip(self.CALL)
+        assert clip is not None
+        cuts = excerpts(Segmented(self.CALL, turns), clip).audio
+        assert all(isinstance(cut, Clip) and isinstance(cut.source, Spool) for cut in cuts)
+        found = engine.predict(Segmented(self.CALL, turns))
+        assert found.cached
+        assert found.segments == expected.segments

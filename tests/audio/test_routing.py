@@ -14,7 +14,8 @@ from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.open import open_clip
-from valence_integrations._audio.routing import Part, Route, decide, measured, needs_samples, prepare
+from valence_integrations._audio.routing import LEAST_SECONDS, Part, Route, decide, measured, needs_samples, prepare
+from valence_integrations.sandbox import Sandbox
 
 
 def clip_of(seconds: float, rate: int = 16_000) -> Clip:
@@ -182,3 +183,22 @@ def test_a_long_compressed_file_is_decoded_only_if_its_samples_are_needed() -> N
     assert clip is not None
     assert measured(clip, Settings()) is clip
     assert isinstance(measured(clip, Settings(long_audio="chunk")).source, np.ndarray)
+
+
+@pytest.mark.parametrize("short_audio", ["pad", "repeat", "skip", "error"])
+def test_less_than_a_tenth_of_a_second_is_never_sent(short_audio: Any, make_engine: Any, sandbox: Sandbox) -> None:
+    engine = make_engine(short_audio=short_audio)
+    items = [np.zeros(1_599), (np.ones((2, 799), np.int16), 8_000), np.ones(16)]
+    found = engine.predict_many(items, on_error="null")
+    assert [prediction.error.code for prediction in found] == ["audio_too_short"] * 3
+    error = found[0].error
+    assert isinstance(error, errors.AudioTooShortError)
+    assert (error.min_duration, error.actual_duration) == (LEAST_SECONDS, 1_599 / 16_000)
+    assert error.message == "0.0999 s is too short for speech: at least 0.1 s is needed."
+    assert error.remedy == "Drop it; if it is a waveform, check its sampling_rate."
+    assert list(engine.estimate(items).unreadable) == [0, 1, 2]
+    assert sandbox.calls == 0
+
+
+def test_a_tenth_of_a_second_is_sent() -> None:
+    assert decide(LEAST_SECONDS, Settings()).change == "pad"

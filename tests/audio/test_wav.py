@@ -6,8 +6,12 @@ import wave
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from valence_integrations import errors
 from valence_integrations._audio import wav
+from valence_integrations._audio.open import open_clip
 from valence_integrations._audio.wav import WavError, WavHeader
 
 PCM = (np.arange(-400, 400) * 40).astype(np.int16)
@@ -122,3 +126,53 @@ def test_samples_are_found_after_other_chunks() -> None:
     data = riff(chunk(b"LIST", b"abcd"), chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes()), chunk(b"LIST", b"ef"))
     assert np.array_equal(wav.samples(data), PCM)
     assert np.shares_memory(wav.samples(data), np.frombuffer(data, np.uint8))
+
+
+def frames_of(data: bytes) -> int | None:
+    """Number of frames that a file has when it is opened, after it was decoded, or None if it is an error."""
+    try:
+        clip = open_clip(data)
+        assert clip is not None
+        samples = len(clip.pcm())
+    except errors.AudioError:
+        return None
+    assert samples == pytest.approx(clip.duration * clip.rate, abs=1)
+    # The least that a frame takes: half a byte in ADPCM; resampling to 8 kHz adds at most a factor of 8.
+    assert samples * 2 <= 64 * len(data)
+    return clip.frames
+
+
+VALID = [
+    riff(chunk(b"fmt ", fmt()), chunk(b"data", PCM.tobytes() * 8)),
+    riff(chunk(b"LIST", b"abc"), chunk(b"fmt ", fmt(3, 2, bits=32)), chunk(b"data", bytes(6_400)), chunk(b"id3 ", b"")),
+    riff(chunk(b"fmt ", fmt(bits=24) + b"\0\0"), chunk(b"data", bytes(4_800)), size=0),
+    riff(
+        chunk(b"ds64", struct.pack("<QQQI", 0, 6_400, 3_200, 0)),
+        chunk(b"fmt ", fmt()),
+        chunk(b"data", bytes(6_400), length=0xFFFF_FFFF),
+        magic=b"RF64",
+        size=0xFFFF_FFFF,
+    ),
+    b"RIFX" + struct.pack(">I", 6_436) + b"WAVEfmt " + struct.pack(">IHHIIHH", 16, 1, 1, 8000, 16_000, 2, 16)
+    + b"data" + struct.pack(">I", 6_400) + bytes(6_400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", VALID, ids=["plain", "float", "24 bits", "RF64", "RIFX"])
+def test_valid_files(data: bytes) -> None:
+    assert frames_of(data) == {0: 6_400, 1: 800, 2: 1_600, 3: 3_200, 4: 3_200}[VALID.index(data)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(VALID), st.data())
+def test_changed_files_are_consistent_clips_or_errors(valid: bytes, data: st.DataObject) -> None:
+    changed = bytearray(valid)
+    for _ in range(data.draw(st.integers(0, 3))):
+        position = data.draw(st.integers(0, min(len(changed), 120) - 1))
+        changed[position] = data.draw(st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF]) | st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del changed[data.draw(st.integers(0, len(changed))) :]
+    if data.draw(st.booleans()):
+        position = data.draw(st.integers(0, min(len(changed), 120)))
+        changed[position:position] = data.draw(st.binary(max_size=20))
+    frames_of(bytes(changed))

@@ -166,7 +166,7 @@ def decide(duration: float, settings: Settings) -> Route:
     """
     if duration < LEAST_SECONDS:
         raise AudioTooShortError(
-            f"{duration:.3f} s is too short for speech: at least {LEAST_SECONDS:g} s is needed.",
+            f"{duration:.3g} s is too short for speech: at least {LEAST_SECONDS:g} s is needed.",
             remedy="Drop it; if it is a waveform, check its sampling_rate.",
             min_duration=LEAST_SECONDS,
             actual_duration=duration,
