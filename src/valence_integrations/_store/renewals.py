@@ -34,12 +34,14 @@ class Renewals:
         self._seconds = seconds
         self._held: set[Hashable] = set()
         self._changed = threading.Condition()
+        self._closed = False
         self._running_in = 0
 
     def add(self, item: Hashable) -> None:
         """Renew an item from now on."""
         with self._changed:
             self._held.add(item)
+            self._closed = False
             if self._running_in != os.getpid():  # not after a fork either
                 # Without a thread, what is held expires; the next item tries again.
                 with contextlib.suppress(RuntimeError):
@@ -54,13 +56,13 @@ class Renewals:
     def close(self) -> None:
         """End the thread if nothing is held."""
         with self._changed:
-            if not self._held:
-                self._changed.notify_all()
+            self._closed = not self._held
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait(self._seconds)
+                self._changed.wait_for(lambda: self._closed, self._seconds)
                 renew, held = self._renew(), list(self._held)
                 if renew is None or not held:
                     self._running_in = 0
