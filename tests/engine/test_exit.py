@@ -175,7 +175,7 @@ class TestLack:
     def test_no_thread_for_an_upload_is_an_error(
         self, engine: Engine, threads: list[int], sandbox: Sandbox, left: int, uploads: int
     ) -> None:
-        threads.extend(range(left))
+        threads.extend(range(left))  # the first two are of the pool, and renew the claim
         with pytest.raises(errors.JobError, match="no thread can be started for an upload") as caught:
             engine.predict_many([voice(16.0)])
         assert caught.value.code == "no_threads"
