@@ -65,6 +65,7 @@ def test_public_names() -> None:
         "MissingDependencyError",
         "MissingKeyError",
         "NetworkError",
+        "PartialFailureWarning",
         "RateLimitError",
         "ReadTimeoutError",
         "RedirectError",

@@ -85,6 +85,7 @@ INSTANCES: list[Any] = [
     Settings(emotions=("calm", "nervous"), model="mine"),
     PREDICTION,
     EmotionPrediction(error=NOT_FOUND),
+    errors.PartialFailureWarning({3: NOT_FOUND}, 4),
     Engine(Settings(cache=False)).estimate([b"junk", None]),
     Segmented("a.wav", [{"start": 0, "end": 1}]),
     valence_annotate,
@@ -102,7 +103,7 @@ def raised() -> list[errors.ValenceError]:
     made: list[errors.ValenceError] = [errors.BatchError({3: NOT_FOUND}, [PREDICTION])]
     for name in errors.__all__:
         kind = getattr(errors, name)
-        if kind is not errors.BatchError:
+        if issubclass(kind, errors.ValenceError) and kind is not errors.BatchError:
             made.append(kind("what is wrong, and what to do"))
     return made
 

@@ -8,10 +8,15 @@ from valence_integrations.engine._engine import Engine
 from valence_integrations.engine._estimate import Estimate
 from valence_integrations.engine._progress import Progress
 from valence_integrations.engine._segmented import Segmented
+from valence_integrations.engine._shared import check_engine as check_engine
 from valence_integrations.engine._shared import close_shared as close_shared
 from valence_integrations.engine._shared import given_settings as given_settings
 from valence_integrations.engine._shared import shared_engine as shared_engine
 from valence_integrations.engine._stats import Stats
+from valence_integrations.engine._warnings import calling_line as calling_line
+from valence_integrations.engine._warnings import warn_outside as warn_outside
+from valence_integrations.engine._warnings import warn_partial_failure as warn_partial_failure
+from valence_integrations.engine._warnings import warn_unknown_emotions as warn_unknown_emotions
 from valence_integrations.errors import ItemError as ItemError  # the annotations of Estimate name it
 from valence_integrations.settings import ShortSegments as ShortSegments  # and those of Segmented this
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, get_args
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
+from contextlib import closing
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from valence_integrations.engine._process import ProcessResources
 from valence_integrations.engine._progress import Progress
 from valence_integrations.engine._run import OnDone, run
 from valence_integrations.engine._stats import Stats
-from valence_integrations.errors import BatchError, ValenceError
+from valence_integrations.engine._taken import taken_one_by_one
+from valence_integrations.engine._warnings import warn_partial_failure
+from valence_integrations.errors import BatchError, SettingsError, ValenceError
 from valence_integrations.results import EmotionPrediction
-from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice
+from valence_integrations.settings import DEFAULT_CONCURRENCY, OnError, Settings, check_choice, check_count, check_flag
 
 __all__ = ["Engine"]
 
@@ -61,6 +64,8 @@ class Engine:
     """
 
     def __init__(self, settings: Settings | None = None, *, cluster: ClusterClient | None = None) -> None:
+        if not isinstance(settings, Settings | None):
+            raise SettingsError(f"must be a Settings or None, not {settings!r}.", setting="settings")
         self.settings = settings if settings is not None else Settings()
         self._cluster = cluster
         self._resources_by_pid: dict[int, ProcessResources] = {}
@@ -113,10 +118,11 @@ class Engine:
         Parameters
         ----------
         items : iterable
-            Items as for `predict`. An iterator is read lazily.
+            Items as for `predict`. An iterator is read lazily; what it yields may be changed when it is asked for the
+            next item, so a generator can refill one buffer.
         on_error : {"raise", "null"}, default="raise"
             How to handle items that fail: raise one error after all other items are finished, or return empty
-            predictions with ``error`` set.
+            predictions with ``error`` set, and warn once.
         progress : bool or Progress, default=False
             Whether to show a progress bar, or a bar shared by several calls.
 
@@ -131,11 +137,17 @@ class Engine:
             If items failed and ``on_error="raise"``. Carries all errors and all predictions.
         JobError
             As soon as no further item can be annotated.
+
+        Warns
+        -----
+        PartialFailureWarning
+            At the end, if items failed and ``on_error="null"``.
         """
         failed: dict[int, ValenceError] = {}
         predictions = list(self._iterate(items, on_error, progress, _AHEAD_ALL, failed))
-        if failed:
+        if failed and on_error == "raise":
             raise BatchError(failed, predictions)
+        warn_partial_failure(failed, len(predictions))
         return predictions
 
     def iter_predict(
@@ -154,8 +166,8 @@ class Engine:
         items, on_error, progress
             As for `predict_many`.
         ahead : int, default=4
-            Items to start ahead of the awaited one, per simultaneous call. With a larger value, one slow item delays
-            the others less, but more items are paid for if you stop early.
+            Items to start ahead of the awaited one, per simultaneous call; 1 at least. With a larger value, one slow
+            item delays the others less, but more items are paid for if you stop early.
         on_done : callable, optional
             Called with the position and the prediction of each item as soon as it is finished: in any order, from any
             thread, and also for items that are finished while a job stops. It must not raise.
@@ -171,14 +183,26 @@ class Engine:
             After the last item, if items failed and ``on_error="raise"``.
         JobError
             As soon as no further item can be annotated.
+        SettingsError
+            If a parameter has an invalid value.
+
+        Warns
+        -----
+        PartialFailureWarning
+            After the last item, if items failed and ``on_error="null"``.
         """
         failed: dict[int, ValenceError] = {}
         predictions = self._iterate(items, on_error, progress, ahead, failed, on_done)
 
         def iterate() -> Iterator[EmotionPrediction]:
-            yield from predictions
-            if failed:
+            total = 0
+            with closing(predictions):
+                for prediction in predictions:
+                    total += 1
+                    yield prediction
+            if failed and on_error == "raise":
                 raise BatchError(failed)
+            warn_partial_failure(failed, total)
 
         return iterate()
 
@@ -288,12 +312,16 @@ class Engine:
         ahead: int,
         failed: dict[int, ValenceError],
         on_done: OnDone | None = None,
-    ) -> Iterator[EmotionPrediction]:
+    ) -> Generator[EmotionPrediction, None, None]:
         check_choice("on_error", on_error, get_args(OnError))
+        check_count("ahead", ahead)
+        if not isinstance(progress, Progress):
+            check_flag("progress", progress)
         _check_items(items)
         ahead *= self.settings.concurrency or DEFAULT_CONCURRENCY
         total = len(items) if isinstance(items, Sized) else None
-        return run(self._resources, iter(items), total, progress, ahead, failed if on_error == "raise" else {}, on_done)
+        predictions = run(self._resources, taken_one_by_one(items), total, progress, ahead, failed, on_done)
+        return cast("Generator[EmotionPrediction, None, None]", predictions)
 
 
 def _check_items(items: object) -> None:

@@ -31,6 +31,8 @@
     ├── BatchError                    some items of a job failed; errors, predictions
     └── MissingDependencyError        an extra is not installed; also an ImportError
 
+    PartialFailureWarning             a UserWarning: some items failed under on_error="null"; errors, total
+
 Each exception has a stable `code`, a `message`, a `remedy` and, where one exists, the `setting` that fixes it. Use
 these in programs; ``str(error)`` is for people. Every exception can be pickled, and none contains the API key.
 """
@@ -68,6 +70,7 @@ from valence_integrations.errors._job import (
     JobError,
     MissingDependencyError,
     MissingKeyError,
+    PartialFailureWarning,
     RedirectError,
     ServiceUnavailableError,
     SettingsError,
@@ -94,6 +97,7 @@ __all__ = [
     "MissingDependencyError",
     "MissingKeyError",
     "NetworkError",
+    "PartialFailureWarning",
     "RateLimitError",
     "ReadTimeoutError",
     "RedirectError",

@@ -16,6 +16,7 @@ __all__ = [
     "JobError",
     "MissingDependencyError",
     "MissingKeyError",
+    "PartialFailureWarning",
     "RedirectError",
     "ServiceUnavailableError",
     "SettingsError",
@@ -104,6 +105,34 @@ class BatchError(ValenceError):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}"
+
+    @property
+    def codes(self) -> Counter[str]:
+        """Number of failed items by error code."""
+        return Counter(error.code for error in self.errors.values())
+
+
+class PartialFailureWarning(UserWarning):
+    """Some items of a job with ``on_error="null"`` failed; their rows are empty.
+
+    Attributes
+    ----------
+    errors : dict of int to ValenceError
+        The error of every failed item, by its position in the input; by (split, row) for a dict of datasets.
+    total : int
+        Number of items of the job.
+    """
+
+    def __init__(self, errors: Mapping[Any, ValenceError], total: int) -> None:
+        self.errors = dict(errors)
+        self.total = total
+        super().__init__(self.errors, total)
+
+    def __str__(self) -> str:
+        codes = ", ".join(f"{count} {code}" for code, count in self.codes.most_common())
+        first = next(iter(self.errors.values()), None)
+        noun = "item" if self.total == 1 else "items"
+        return f"{len(self.errors)} of {self.total} {noun} failed: {codes}; first: {first}"
 
     @property
     def codes(self) -> Counter[str]:

@@ -30,7 +30,7 @@ class EmotionSegment:
     confidence : float
         The service's confidence in that emotion, 0 to 1.
     scores : dict of str to float
-        Confidence of each emotion; scores need not sum to 1.
+        Confidence of each emotion; scores need not sum to 1. No other segment or prediction shares the dict.
     """
 
     start: float
@@ -38,6 +38,9 @@ class EmotionSegment:
     emotion: str | None
     confidence: float
     scores: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", dict(self.scores))
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ class EmotionPrediction:
     model: str | None = None
     error: ValenceError | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", dict(self.scores))
+
     @classmethod
     def from_segments(cls, segments: Sequence[EmotionSegment], **fields: Any) -> EmotionPrediction:
         """Combine segments: scores are their duration-weighted mean, the emotion is the one with the highest score.
@@ -99,7 +105,7 @@ class EmotionPrediction:
         segments = tuple(segments)
         if len(segments) == 1:
             (only,) = segments
-            return cls(only.emotion, only.confidence, dict(only.scores), segments, **fields)
+            return cls(only.emotion, only.confidence, only.scores, segments, **fields)
         scores = _weighted_mean(segments)
         emotion = max(scores, key=scores.__getitem__) if scores else None
         confidence = scores[emotion] if emotion is not None else math.nan

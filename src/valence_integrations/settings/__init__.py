@@ -10,12 +10,8 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from valence_integrations.errors import MissingKeyError, SettingsError
-from valence_integrations.settings._address import (
-    DEFAULT_BASE_URL,
-    service_identity,
-    validate_path,
-    validate_url,
-)
+from valence_integrations.settings._address import DEFAULT_BASE_URL, validate_path, validate_url
+from valence_integrations.settings._address import service_identity as service_identity
 from valence_integrations.settings._cache_limits import cache_limits
 from valence_integrations.settings._checks import check_choice as check_choice
 from valence_integrations.settings._checks import check_count as check_count
@@ -32,15 +28,7 @@ from valence_integrations.settings._rate_limits import DEFAULT_CONCURRENCY, Rate
 from valence_integrations.settings._secret import Secret as Secret
 from valence_integrations.settings._secret import revealed as revealed
 
-__all__ = [
-    "DEFAULT_BASE_URL",
-    "DEFAULT_CONCURRENCY",
-    "EMOTIONS",
-    "MIN_SAMPLING_RATE",
-    "RateLimits",
-    "Settings",
-    "service_identity",
-]
+__all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", "Settings"]
 
 #: Settings that an item's prediction depends on, apart from the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 __all__ = ["Secret", "revealed"]
 
 _MASK = "***"
@@ -38,15 +41,8 @@ class Secret(str):
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
-    def __reduce__(self) -> tuple[type[_Lost], tuple[()]]:
-        return _Lost, ()
-
-
-class _Lost:
-    """What remains of a secret in a pickle: None, for which settings read the environment."""
-
-    def __new__(cls) -> None:  # type: ignore[misc]
-        return None
+    def __reduce__(self) -> tuple[Callable[[None], None], tuple[None]]:
+        return copy.copy, (None,)
 
 
 def revealed(key: str) -> str:
