@@ -70,6 +70,7 @@ def test_estimator_does_not_override_tags():
     assert get_tags(ValenceEmotionTransformer()) == get_tags(Plain())
 
 
+@pytest.mark.filterwarnings("ignore:X is a matrix of numbers:UserWarning")
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 @pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
 @pytest.mark.parametrize("name", NOT_RUN_BY_CHECK_ESTIMATOR)

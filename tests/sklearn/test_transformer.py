@@ -3,7 +3,9 @@ from __future__ import annotations
 import copy
 import doctest
 import io
+import json
 import pickle
+import pprint
 import warnings
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from sklearn.utils import estimator_html_repr
 import valence_integrations.sklearn
 from tests.conftest import voice
 from valence_integrations import EmotionPrediction, Engine, Settings, ValenceEmotionTransformer, errors
+from valence_integrations.settings import Secret
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 KEY = "a-very-secret-key"
@@ -441,7 +444,9 @@ def test_failed_items_raise_or_give_empty_rows(files, expected, tmp_path):
     with pytest.raises(errors.BatchError, match=r"none\.wav") as caught:
         ValenceEmotionTransformer().fit_transform(X)
     assert list(caught.value.errors) == [1]
-    both = ValenceEmotionTransformer(output="both", on_error="null").fit_transform(X)
+    with pytest.warns(errors.PartialFailureWarning, match=r"^1 of 3 items failed: 1 audio_not_found; ") as warned:
+        both = ValenceEmotionTransformer(output="both", on_error="null").fit_transform(X)
+    assert (len(warned), warned[0].filename, list(warned[0].message.errors)) == (1, __file__, [1])
     np.testing.assert_array_equal(both[[0, 2], :4].astype(float), expected[[0, 2]])
     assert np.isnan(both[1, :4].astype(float)).all()
     assert both[1, 4] is None
@@ -508,12 +513,97 @@ def test_transformers_with_equal_settings_share_connections(files, sandbox):
     assert sandbox.connections <= 2
 
 
-def test_none_reads_base_url_and_concurrency_from_environment(files, monkeypatch):
+ENVIRONMENT = {
+    "VALENCE_MODEL": ("model", "7emotions", "4emotions"),
+    "VALENCE_EMOTIONS": ("emotions", "happy, sad", ("angry",)),
+    "VALENCE_SHORT_AUDIO": ("short_audio", "repeat", "pad"),
+    "VALENCE_LONG_AUDIO": ("long_audio", "chunk", "asynch"),
+    "VALENCE_MIN_CONFIDENCE": ("min_confidence", "0.38", 0.0),
+    "VALENCE_CONCURRENCY": ("concurrency", "3", 5),
+}
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_none_means_what_settings_say(variable, monkeypatch):
+    name, text, given = ENVIRONMENT[variable]
+    assert ValenceEmotionTransformer()._settings() == Settings()
+    monkeypatch.setenv(variable, text)
+    assert ValenceEmotionTransformer()._settings() == Settings()
+    assert getattr(ValenceEmotionTransformer()._settings(), name) not in (given, None)
+    assert getattr(ValenceEmotionTransformer(**{name: given})._settings(), name) == given
+
+
+def test_long_audio_of_the_environment_counts(sandbox, monkeypatch):
+    monkeypatch.setenv("VALENCE_LONG_AUDIO", "skip")
     monkeypatch.setenv("VALENCE_MODEL", "7emotions")
-    monkeypatch.setenv("VALENCE_MIN_CONFIDENCE", "0.99")
-    monkeypatch.setenv("VALENCE_CONCURRENCY", "3")
-    settings = ValenceEmotionTransformer()._settings()
-    assert settings == Settings(model="4emotions", min_confidence=None, concurrency=3)
+    scores = ValenceEmotionTransformer().fit_transform([voice(20.0), voice(5.0)])
+    assert scores.shape == (2, 7)
+    assert np.isnan(scores).all(axis=1).tolist() == [True, False]
+    assert sandbox.calls == 1
+
+
+INVALID = {
+    "output": "text",
+    "model": 4,
+    "emotions": "happy",
+    "sampling_rate": True,
+    "short_audio": "chunk",
+    "long_audio": ["chunk"],
+    "min_confidence": float("nan"),
+    "on_error": None,
+    "concurrency": "x",
+    "cache": 3,
+    "progress": "yes",
+    "api_key": "",
+    "base_url": "https://api.getvalenceai.com:99999",
+    "engine": {},
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_parameter_is_named_in_fit_and_in_transform(name, files, sandbox):
+    assert set(INVALID) == set(ValenceEmotionTransformer().get_params())
+    transformer = ValenceEmotionTransformer(**{name: INVALID[name]})
+    with pytest.raises(errors.SettingsError, match=rf"^{name} must") as caught:
+        transformer.fit(files)
+    assert caught.value.setting == name
+    transformer = ValenceEmotionTransformer().fit(files).set_params(**{name: INVALID[name]})
+    with pytest.raises(errors.SettingsError, match=rf"^{name} must"):
+        transformer.transform(files)
+    assert sandbox.requests == []
+
+
+# Numbers that are not audio
+
+
+TABLES = {
+    "array": lambda: np.random.default_rng(0).random((50, 4)),
+    "integers": lambda: np.arange(200).reshape(50, 4),
+    "just too short": lambda: np.zeros((50, 1_599)),
+    "pandas": lambda: pd.DataFrame(np.random.default_rng(0).random((50, 4)), columns=list("abcd")),
+    "polars": lambda: pl.DataFrame({name: np.arange(50) for name in "abcd"}),
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_of_numbers_is_not_sent(form, sandbox, monkeypatch):
+    monkeypatch.delenv("VALENCE_API_KEY")
+    with pytest.warns(UserWarning, match=r"^X is a matrix of numbers with .* columns.*nothing was sent") as caught:
+        both = ValenceEmotionTransformer(output="both").fit_transform(TABLES[form]())
+    assert (len(caught), caught[0].filename) == (1, __file__)
+    assert both.shape == (50, 5)
+    assert np.isnan(both[:, :4].astype(float)).all()
+    assert both[:, 4].tolist() == [None] * 50
+    assert sandbox.requests == []
+
+
+def test_a_matrix_of_waveforms_is_sent(sandbox, monkeypatch):
+    monkeypatch.setenv("VALENCE_LONG_AUDIO", "skip")
+    assert np.isfinite(ValenceEmotionTransformer(cache=False).fit_transform(np.zeros((1, 1_600)))).all()
+    assert np.isfinite(
+        ValenceEmotionTransformer(cache=False, sampling_rate=8_000).fit_transform(np.zeros((1, 800)))
+    ).all()
+    assert sandbox.calls == 2
 
 
 # The key
@@ -539,7 +629,17 @@ def test_key_is_not_shown(holders):
         if hasattr(holder, "_get_params_html"):
             shown.append(repr(holder._get_params_html()))
             shown.append(holder._get_params_html()._repr_html_inner())
+        shown += [f"{name} {value} {value!r}" for name, value in holder.get_params(deep=True).items()]
+        shown += [pprint.pformat(holder), pprint.pformat(vars(holder)), repr(vars(holder)), f"{holder}"]
         assert not [text for text in shown if KEY in text]
+    key = holders[0].get_params()["api_key"]
+    assert [str(key), f"{key}", f"{key:>5}", json.dumps(key), json.dumps([key])] == [
+        "***",
+        "***",
+        "  ***",
+        '"***"',
+        '["***"]',
+    ]
     assert repr(holders[0]) == "ValenceEmotionTransformer(api_key='***')"
 
 
@@ -549,6 +649,20 @@ def test_key_is_not_stored(holders, tmp_path):
         joblib.dump(holder, tmp_path / "holder")
         assert KEY.encode() not in (tmp_path / "holder").read_bytes()
     assert len({joblib.hash(ValenceEmotionTransformer(api_key=key)) for key in ("one", "two", None)}) == 1
+
+
+def test_no_frame_of_an_exception_shows_the_key(files, monkeypatch):
+    """pytest -l and other tools show the local variables of every frame."""
+    key = Secret(KEY)
+    monkeypatch.delenv("VALENCE_API_KEY")
+    for X in (files, ["none.wav"]):
+        transformer = ValenceEmotionTransformer(api_key=key, cache=False).fit(X)
+        with pytest.raises(errors.ValenceError) as caught:
+            transformer.transform(X)
+        frames = [frame for frame in caught.traceback if "valence_integrations" in str(frame.path)]
+        assert len(frames) >= 2
+        shown = [repr(value) for frame in frames for value in frame.frame.f_locals.values()]
+        assert not [text for text in shown if KEY in text]
 
 
 def test_clones_and_copies_keep_key(holders):

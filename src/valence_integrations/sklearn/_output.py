@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,27 +21,6 @@ def scores_of(predictions: Sequence[EmotionPrediction], columns: tuple[str, ...]
 def labels_of(predictions: Sequence[EmotionPrediction], columns: tuple[str, ...]) -> list[str | None]:
     """Emotion of each prediction; None if there is none, or if it has no column."""
     return [found.emotion if found.emotion in columns else None for found in predictions]
-
-
-def warn_unknown_emotions(
-    predictions: Sequence[EmotionPrediction], columns: tuple[str, ...], *, labelled: bool, stacklevel: int
-) -> None:
-    """Warn once of emotions without a column, if that drops a label or leaves only zeros in a row."""
-    unknown = {
-        found.emotion
-        for found in predictions
-        if found.emotion is not None
-        and found.emotion not in columns
-        and (labelled or found.scores.keys().isdisjoint(columns))
-    }
-    if unknown:
-        names = sorted(unknown)
-        warnings.warn(
-            f"Some items have emotions without a column: {', '.join(names)}. "
-            f"Pass emotions={(*columns, *names)!r} to get them.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
 
 
 def as_array(scores: npt.NDArray[np.float64], labels: Sequence[str | None] | None) -> npt.NDArray[Any]:

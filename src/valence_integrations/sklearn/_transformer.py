@@ -11,12 +11,21 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from valence_integrations.engine import Engine, shared_engine
+from valence_integrations.engine import Engine, check_engine, shared_engine, warn_outside, warn_unknown_emotions
 from valence_integrations.errors import SettingsError
-from valence_integrations.settings import LongAudio, OnError, Settings, ShortAudio, check_choice
+from valence_integrations.settings import (
+    LongAudio,
+    OnError,
+    Secret,
+    Settings,
+    ShortAudio,
+    changed_settings,
+    check_choice,
+    check_flag,
+)
 from valence_integrations.sklearn._compat import check_input_features, output_container
 from valence_integrations.sklearn._input import read_column
-from valence_integrations.sklearn._output import as_array, as_frame, labels_of, scores_of, warn_unknown_emotions
+from valence_integrations.sklearn._output import as_array, as_frame, labels_of, scores_of
 
 if TYPE_CHECKING:
     import os
@@ -29,13 +38,8 @@ Output = Literal["scores", "label", "both"]
 _SHARED = ("model", "emotions", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
 
-class _Key(str):
-    """An API key that is masked in the repr and HTML of estimators and pipelines."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
+#: Shorter rows of a matrix are numbers, and not speech; they are not sent.
+_MIN_SECONDS = 0.1
 
 
 class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -45,21 +49,23 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     ----------
     output : {"scores", "label", "both"}, default="scores"
         A column of confidence for each emotion, one column with the item's emotion, or both.
-    model : str, default="4emotions"
-        ``"4emotions"``, ``"7emotions"`` or the name of a custom model.
+    model : str, optional
+        ``"4emotions"``, ``"7emotions"`` or the name of a custom model; by default ``VALENCE_MODEL``, else
+        ``"4emotions"``.
     emotions : sequence of str, optional
-        Emotions, one column each; required for a custom model only.
-    sampling_rate : int, default=16000
-        Rate in Hz of waveforms without one.
-    short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
-        What to do with items under 5.0 s.
-    long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"
-        What to do with items over 15 s.
+        Emotions, one column each; required for a custom model only; by default ``VALENCE_EMOTIONS``, else the model's.
+    sampling_rate : int, optional
+        Rate in Hz of waveforms without one; by default 16000.
+    short_audio : {"pad", "repeat", "skip", "error"}, optional
+        What to do with items under 5.0 s; by default ``VALENCE_SHORT_AUDIO``, else ``"pad"``.
+    long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, optional
+        What to do with items over 15 s; by default ``VALENCE_LONG_AUDIO``, else ``"asynch"``.
     min_confidence : float, optional
-        An emotion under this confidence becomes None; its scores stay. The vendor recommends 0.38.
+        An emotion under this confidence becomes None; its scores stay; by default ``VALENCE_MIN_CONFIDENCE``. The
+        vendor recommends 0.38.
     on_error : {"raise", "null"}, default="raise"
         What to do with items that fail: raise one error after all others are finished and cached, or return empty
-        rows for them.
+        rows for them and warn once.
     concurrency : int, optional
         Number of simultaneous calls; by default ``VALENCE_CONCURRENCY``, else the account's own limit, else 5.
     cache : bool or path, default=True
@@ -74,7 +80,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         Address of the service; by default ``VALENCE_API_BASE_URL``, else the vendor's address.
     engine : Engine, optional
         An engine to use. Its settings take precedence: of the parameters above only `output`, `on_error` and `progress`
-        are used. Setting one of `model` to `min_confidence` to another value than the engine's is an error.
+        are used. Giving one of `model` to `min_confidence` another value than the engine's is an error.
 
     Attributes
     ----------
@@ -93,7 +99,8 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     array of objects or strings of shape (n_items,) or (n_items, 1), a column of `datasets`. Each item is a path, the
     bytes of a file, a waveform, ``(waveform, sampling_rate)`` or a dict such as `datasets` gives; a missing item
     gets an empty row. Or X is a 2-D array (or a DataFrame) of numbers, shape (n_items, n_samples): one waveform a row.
-    Waveforms of different lengths go into a list.
+    Waveforms of different lengths go into a list. A matrix whose rows are shorter than 0.1 s is most likely a table of
+    numbers: nothing is sent, a warning says so, and all rows are empty.
 
     In an empty row, scores are NaN and the label is None. Scores are between 0 and 1 and need not sum to 1; an
     emotion that an answer does not name has 0.0.
@@ -120,11 +127,11 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
     def __init__(
         self,
         output: Output = "scores",
-        model: str = "4emotions",
+        model: str | None = None,
         emotions: Sequence[str] | None = None,
-        sampling_rate: int = 16_000,
-        short_audio: ShortAudio = "pad",
-        long_audio: LongAudio = "asynch",
+        sampling_rate: int | None = None,
+        short_audio: ShortAudio | None = None,
+        long_audio: LongAudio | None = None,
         min_confidence: float | None = None,
         on_error: OnError = "raise",
         concurrency: int | None = None,
@@ -203,8 +210,10 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
 
         Warns
         -----
+        PartialFailureWarning
+            If items failed and ``on_error="null"``.
         UserWarning
-            If an emotion has no column.
+            If an emotion has no column, or if X is a matrix whose rows are too short to be speech.
         """
         check_is_fitted(self)
         items = self._items(X, reset=False)
@@ -213,7 +222,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         predictions = engine.predict_many(items, on_error=self.on_error, progress=self.progress)
         columns = settings.columns
         labels = None if self.output == "scores" else labels_of(predictions, columns)
-        warn_unknown_emotions(predictions, columns, labelled=labels is not None, stacklevel=3)
+        warn_unknown_emotions(predictions, settings, labelled=labels is not None)
         scores = scores_of(predictions, columns if self.output != "label" else ())
         container = output_container(self)
         if container == "default":
@@ -271,22 +280,32 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
             )
         if matrix.dtype.kind not in "iuf":
             raise TypeError(f"The samples of waveforms must be numbers, not {matrix.dtype}.")
-        return list(matrix)
+        rate = self._settings().sampling_rate
+        if matrix.shape[1] >= _MIN_SECONDS * rate:
+            return list(matrix)
+        if not reset:
+            warn_outside(
+                UserWarning(
+                    f"X is a matrix of numbers with {matrix.shape[1]} columns. As a waveform, a row would have "
+                    f"{matrix.shape[1] / rate:.4g} s at {rate} Hz, too short to be speech: nothing was sent, and all "
+                    "rows are empty. Choose the column that holds the audio."
+                )
+            )
+        return [None] * len(matrix)
 
     def _settings(self) -> Settings:
         """Settings in effect: the engine's, or those of the parameters."""
         check_choice("output", self.output, get_args(Output))
         check_choice("on_error", self.on_error, get_args(OnError))
-        from_environment: dict[str, Any] = {"concurrency": self.concurrency, "base_url": self.base_url}
-        own = Settings(
-            **{name: getattr(self, name) for name in (*_SHARED, "cache", "api_key")},
-            **{name: value for name, value in from_environment.items() if value is not None},
-        )
+        check_flag("progress", self.progress)
+        check_engine(self.engine)
+        shared = self._given(*_SHARED)
         if self.engine is None:
-            return own
-        for name in _SHARED:
+            return Settings(**shared, **self._given("concurrency", "cache", "api_key", "base_url"))
+        own = changed_settings(self.engine.settings, **shared)
+        for name in shared:
             theirs = getattr(self.engine.settings, name)
-            if getattr(own, name) not in (theirs, getattr(ValenceEmotionTransformer(), name)):
+            if getattr(own, name) != theirs:
                 raise SettingsError(
                     f"{name} is {getattr(own, name)!r}, but the engine's is {theirs!r}.",
                     code="settings_conflict",
@@ -295,13 +314,16 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
                 )
         return self.engine.settings
 
+    def _given(self, *names: str) -> dict[str, Any]:
+        """Parameters that are not None; for the others, the environment or the default of `Settings` counts."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     # The key never leaves this process: pickle, joblib and skops use `__getstate__`, which leaves it out. Within the
-    # process, get_params (and therefore clone) and copies keep it; displays show the repr of parameters, which `_Key`
-    # masks.
+    # process, get_params (and therefore clone) and copies keep it, as a `Secret`, whose text is a mask.
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name == "api_key" and type(value) is str:
-            value = _Key(value)
+        if name == "api_key" and isinstance(value, str) and not isinstance(value, Secret):
+            value = Secret(value)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
