@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from valence_integrations.datasets._batched_hint import warn_sequential_calls
 from valence_integrations.datasets._compat import PickledState, is_called_by_dataset_map
-from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine
+from valence_integrations.datasets._failures import predict_all, warn_failures
+from valence_integrations.engine import Engine, Segmented, given_settings, shared_engine, warn_unknown_emotions
 from valence_integrations.errors import BatchError, MissingDependencyError, SettingsError
 from valence_integrations.settings import (
     ANSWER_SETTINGS,
@@ -53,8 +54,8 @@ class ValenceAnnotator:
     prefix : str, default="emotion"
         Name of the label column, and prefix of the other columns' names.
     on_error : {"null", "raise"}, default="null"
-        What to do with rows that fail: fill their error column, or raise after the other rows of the batch are
-        finished and cached.
+        What to do with rows that fail: fill their error column and warn, or raise after the other rows of the batch
+        are finished and cached.
     labels : {"string", "class"}, default="string"
         How emotions are encoded: as strings, or as the index of a ``ClassLabel``. With ``Dataset.map``, pass `features`
         to get the class names, too; `annotate_dataset` does so.
@@ -231,7 +232,8 @@ class ValenceAnnotator:
             If a column is missing, or a setting has an invalid value.
         BatchError, ItemError
             If rows of a batch, or the single row, failed and ``on_error="raise"``. The indices of a BatchError count
-            from the start of the batch, or of the dataset with ``with_indices=True``.
+            from the start of the batch; with ``with_indices=True`` and without ``input_columns``, from that of the
+            dataset.
         JobError
             If nothing can be annotated: no key, a refused key, a spent budget.
         MissingDependencyError
@@ -239,8 +241,11 @@ class ValenceAnnotator:
 
         Warns
         -----
+        PartialFailureWarning
+            If rows of the call failed and ``on_error="null"``; for one ``map`` at most once a minute. All errors are in
+            the error columns.
         UserWarning
-            Once, after 30 sequential live calls: ``batched=True`` makes them in parallel.
+            If an emotion has no column. Once, after 30 sequential live calls: ``batched=True`` makes them in parallel.
         """
         return self._changed(changes)._annotate(rows, others, typed=is_called_by_dataset_map())
 
@@ -287,7 +292,7 @@ class ValenceAnnotator:
     def _fingerprint(self) -> dict[str, Any]:
         settings = self.engine.settings
         # `model` and `emotions` also determine the emotions' names in the columns.
-        answer = {name: getattr(settings, name) for name in ("base_url", *ANSWER_SETTINGS)}
+        answer = {name: getattr(settings, name) for name in ("service", *ANSWER_SETTINGS)}
         return {**self._options(), **answer, "emotions": settings.columns, "schema": _SCHEMA}
 
     def _annotate(self, rows: Any, others: Sequence[Any], *, typed: bool) -> Any:
@@ -303,7 +308,8 @@ class ValenceAnnotator:
         if self.segments_column is not None:
             segments, others = read_segments(rows, others, self.segments_column, found)
             items = [Segmented(*pair, self.short_segments) for pair in zip(items, segments, strict=True)]
-        arrays = columns.of(self._predictions(items, others, found.single))
+        indices = others[0] if found.has_columns and others and isinstance(others[0], list) else None
+        arrays = columns.of(self._predictions(items, indices, found.single))
         if found.table is not None:
             return joined(found.table, arrays)
         if typed:
@@ -311,12 +317,15 @@ class ValenceAnnotator:
         values = {name: array.to_pylist() for name, array in arrays.items()}
         return {name: value[0] for name, value in values.items()} if found.single else values
 
-    def _predictions(self, items: list[Any], others: Sequence[Any], single: bool) -> list[EmotionPrediction]:
-        indices = others[0] if others and isinstance(others[0], list) and len(others[0]) == len(items) else None
+    def _predictions(self, items: list[Any], indices: list[int] | None, single: bool) -> list[EmotionPrediction]:
         try:
             if self._summary is not None and indices is not None:
                 return self._summary.predict_many(items, self.on_error, indices)
-            predictions = self.engine.predict_many(items, self.on_error)
+            if self.on_error == "raise":
+                predictions = self.engine.predict_many(items)
+            else:
+                predictions = predict_all(self.engine, items)
+                warn_failures(predictions)
         except BatchError as error:
             if single:
                 raise error.errors[0] from None
@@ -324,6 +333,7 @@ class ValenceAnnotator:
                 numbered = {indices[index]: failure for index, failure in error.errors.items()}
                 raise BatchError(numbered, error.predictions) from None
             raise
+        warn_unknown_emotions(predictions, self.engine.settings)
         if len(predictions) == 1 and self.segments_column is None:
             warn_sequential_calls(predictions[0])
         return predictions

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from valence_integrations.datasets._annotator import ValenceAnnotator
 from valence_integrations.errors import MissingDependencyError
+from valence_integrations.settings import check_count, check_flag
 
 __all__ = ["annotate_dataset"]
 
@@ -58,6 +59,14 @@ def annotate_dataset(
     MissingDependencyError
         If `datasets` is not installed.
 
+    Warns
+    -----
+    PartialFailureWarning
+        At the end, if rows failed and ``on_error="null"``. In a stream, which has no end, if rows of a batch failed, at
+        most once a minute.
+    UserWarning
+        If an emotion has no column.
+
     Examples
     --------
     >>> import numpy as np
@@ -71,6 +80,8 @@ def annotate_dataset(
     >>> splits["train"].features["emotion_confidence"]
     Value('float32')
     """
+    check_count("batch_size", batch_size, optional=True)
+    check_flag("progress", progress)
     annotator = ValenceAnnotator(audio_column, prefix, **settings)
     try:
         from valence_integrations.datasets._mapping import annotated

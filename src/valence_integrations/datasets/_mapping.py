@@ -68,6 +68,7 @@ def annotated(ds: Any, annotator: ValenceAnnotator, batch_size: int | None, *, p
         _log.info("%s", summary)
         if progress:
             tqdm.write(str(summary), file=sys.stderr)
+        summary.warn()
     return done[None] if None in done else type(ds)(done)
 
 

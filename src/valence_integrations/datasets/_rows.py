@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -40,11 +40,15 @@ class Rows:
         Whether it is a single row, whose columns hold values instead of lists.
     table : pyarrow.Table or None
         The rows, if they came as a table or part of one; the result must then be a table, too.
+    has_columns : bool
+        Whether the rows came with all their columns. With ``input_columns`` only the audio comes, and what follows may
+        be further columns.
     """
 
     items: list[Any]
     single: bool = False
     table: pa.Table | None = None
+    has_columns: bool = True
 
 
 def read_rows(rows: Any, audio_column: str) -> Rows:
@@ -67,14 +71,14 @@ def read_rows(rows: Any, audio_column: str) -> Rows:
     if isinstance(rows, Mapping):
         return _from_mapping(rows, audio_column)
     if isinstance(rows, (pa.Array, pa.ChunkedArray)):
-        return Rows(items_of(rows), table=pa.table({}))
+        return Rows(items_of(rows), table=pa.table({}), has_columns=False)
     table = table_of(rows)
     if table is not None:
         check_column(audio_column, table.column_names)
         return Rows(items_of(table[audio_column]), table=table)
     if hasattr(rows, "to_numpy"):
-        return Rows(_check_bytes(list(rows), audio_column), table=pa.table({}))
-    return _from_value(rows, (), audio_column)
+        return Rows(_check_bytes(list(rows), audio_column), table=pa.table({}), has_columns=False)
+    return replace(_from_value(rows, (), audio_column), has_columns=False)
 
 
 def read_segments(
@@ -144,7 +148,7 @@ def _from_mapping(rows: Mapping[str, Any], audio_column: str) -> Rows:
         return _from_value(rows[audio_column], others, audio_column)
     if not rows.keys() <= _AUDIO_KEYS:
         check_column(audio_column, rows)
-    return Rows([rows], single=True)
+    return Rows([rows], single=True, has_columns=False)
 
 
 def _from_value(value: Any, others: Iterable[Any], audio_column: str) -> Rows:

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from valence_integrations._format import counted, span
-from valence_integrations.engine import Engine, Progress
+from valence_integrations.datasets._failures import predict_all
+from valence_integrations.engine import Engine, Progress, warn_partial_failure, warn_unknown_emotions
+from valence_integrations.errors import ValenceError
 from valence_integrations.results import EmotionPrediction
 from valence_integrations.settings import OnError
 
@@ -45,6 +47,7 @@ class Summary:
         self._states = Counter({_LABELLED: 0, _UNSURE: 0, _EMPTY: 0, _FAILED: 0})
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
+        self._errors: dict[int | tuple[str, int], ValenceError] = {}
         self._show = show
         self._bar: Progress | None = None
         self._started = time.monotonic()
@@ -55,7 +58,12 @@ class Summary:
         """Annotate and count the rows with these indices."""
         if self._show and self._bar is None:
             self._bar = self._engine.progress(self._rows - self._kept)
-        predictions = self._engine.predict_many(items, on_error, progress=self._bar or False)
+        bar = self._bar or False
+        if on_error == "raise":
+            predictions = self._engine.predict_many(items, progress=bar)
+        else:
+            predictions = predict_all(self._engine, items, bar)
+        warn_unknown_emotions(predictions, self._engine.settings)
         for index, prediction in zip(indices, predictions, strict=True):
             self._count(index, prediction)
         return predictions
@@ -70,6 +78,10 @@ class Summary:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+
+    def warn(self) -> None:
+        """Warn of the failed rows, if there are any."""
+        warn_partial_failure(self._errors, self.seen)
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._started
@@ -95,6 +107,7 @@ class Summary:
             split = f" of {self.split}" if self.split else ""
             self._examples.setdefault(reason, f"row {index}{split}: {prediction.error}")
             self._states[_FAILED] += 1
+            self._errors[index if self.split is None else (self.split, index)] = prediction.error
         elif prediction.emotion is not None:
             self._states[_LABELLED] += 1
         else:
