@@ -104,7 +104,8 @@ def test_features_of_another_model() -> None:
 def test_emotion_without_class_label_is_none() -> None:
     prediction = Engine().predict(FILES[0])
     others = tuple(name for name in NAMES if name != prediction.emotion)
-    row = ValenceAnnotator(emotions=others, labels="class")({"audio": FILES[0]})
+    with pytest.warns(UserWarning, match=f"emotions without a column: {prediction.emotion}"):
+        row = ValenceAnnotator(emotions=others, labels="class")({"audio": FILES[0]})
     assert (row["emotion"], row["emotion_confidence"]) == (None, pytest.approx(prediction.confidence))
 
 

@@ -415,8 +415,16 @@ def test_settings(service: Sandbox) -> None:
     classify = ValenceEmotionPipeline("7emotions", cache=False, concurrency=2)
     assert {label["label"] for label in classify(SPEECH[0])} == set(Settings(model="7emotions").columns)
     engine = Engine(Settings(emotions=("happy", "curious")))
-    assert [label["label"] for label in ValenceEmotionPipeline(engine=engine)(SPEECH[0])] == ["happy", "curious"]
-    assert ValenceEmotionPipeline(engine=engine)(SPEECH[0])[1]["score"] == 0.0
+    classify = ValenceEmotionPipeline(engine=engine)
+    for inputs, read in (
+        (SPEECH[0], lambda outputs: outputs),
+        (SPEECH[:1], lambda outputs: outputs[0]),
+        (iter(SPEECH[:1]), lambda outputs: next(iter(outputs))),
+    ):
+        with pytest.warns(UserWarning, match="without a column|No answer names curious: these columns are 0"):
+            labels = read(classify(inputs))
+        assert [label["label"] for label in labels] == ["happy", "curious"]
+        assert labels[1]["score"] == 0.0
     with pytest.raises(errors.SettingsError, match="Set model, base_url there"):
         ValenceEmotionPipeline("7emotions", engine=engine, base_url=service.url)
     with pytest.raises(errors.SettingsError, match="emotions of the model 'mine' are unknown"):

@@ -10,10 +10,10 @@ from numbers import Integral
 from types import EllipsisType
 from typing import Any, Literal, get_args
 
-from valence_integrations.engine import Engine
+from valence_integrations.engine import Engine, warn_unknown_emotions
 from valence_integrations.errors import SettingsError
 from valence_integrations.results import EmotionPrediction
-from valence_integrations.settings import OnError, check_choice
+from valence_integrations.settings import OnError, Settings, check_choice
 from valence_integrations.transformers._inputs import is_item, items_of
 
 __all__ = ["FunctionToApply", "Parameters", "SizedIterator", "classify"]
@@ -90,12 +90,21 @@ def classify(engine: Engine, inputs: Any, parameters: Parameters, on_error: OnEr
     emotions = engine.settings.columns
     if is_item(inputs):
         found = engine.predict(inputs) if on_error == "raise" else engine.predict_many([inputs], on_error)[0]
+        warn_unknown_emotions([found], engine.settings)
         return parameters.output(found, emotions)
     items = items_of(inputs)
     if isinstance(inputs, (list, tuple)):
-        return [parameters.output(found, emotions) for found in engine.predict_many(items, on_error)]
-    outputs = (parameters.output(found, emotions) for found in engine.iter_predict(items, on_error))
+        predictions = engine.predict_many(items, on_error)
+        warn_unknown_emotions(predictions, engine.settings)
+        return [parameters.output(found, emotions) for found in predictions]
+    outputs = _outputs(engine.iter_predict(items, on_error), parameters, engine.settings)
     try:
         return SizedIterator(outputs, len(inputs))
     except TypeError:
         return outputs
+
+
+def _outputs(predictions: Iterator[EmotionPrediction], parameters: Parameters, settings: Settings) -> Iterator[Any]:
+    for found in predictions:
+        warn_unknown_emotions([found], settings)
+        yield parameters.output(found, settings.columns)
