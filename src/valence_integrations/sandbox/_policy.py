@@ -109,11 +109,15 @@ class Meter:
     """
 
     def __init__(self, policy: Policy | None) -> None:
-        self.policy = policy or Policy.unlimited()
-        self._enforced = policy is not None
+        self.change_policy(policy)
         self._admitted: deque[_Admitted] = deque()
         self._rejected: deque[float] = deque()
         self._active = 0
+
+    def change_policy(self, policy: Policy | None) -> None:
+        """Enforce another policy from now on; requests admitted before count under it too."""
+        self.policy = policy or Policy.unlimited()
+        self._enforced = policy is not None
 
     def admit(self, now: float, size: int) -> None:
         """Count a request of `size` bytes, or refuse it with a 429. Call `release` for each admitted request."""

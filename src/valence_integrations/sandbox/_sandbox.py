@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._server import Server
+    from ._service import Service
 
 _WORKERS = 2
 
@@ -91,6 +92,7 @@ class Sandbox:
         self._asynch_seconds_per_minute = asynch_seconds_per_minute
         self._journal = Journal()
         self._server: Server | None = None
+        self._service: Service | None = None
 
     def start(self) -> Sandbox:
         """Start serving with an empty record; return once connections are accepted."""
@@ -104,7 +106,7 @@ class Sandbox:
         server = Server(self._host, self._port)
         self._journal = Journal()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="valence-sandbox")
-        service = Service(
+        service = self._service = Service(
             api_key=self.api_key,
             faults=self._faults,
             latency=self._latency,
@@ -192,6 +194,13 @@ class Sandbox:
     def requests(self) -> list[RequestRecord]:
         """The last 10 000 requests of any kind, oldest first."""
         return self._journal.requests()
+
+    def change_policy(self, policy: Policy | None) -> None:
+        """Enforce another policy from now on; requests admitted before count under it too."""
+        self._policy = policy
+        if self._service is not None:
+            self._service.policy = policy
+            self._service.meter.change_policy(policy)
 
     def reset(self) -> None:
         """Clear the record. Faults, policy and uploads are not affected."""
