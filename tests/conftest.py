@@ -46,6 +46,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     for name in [name for name in os.environ if name.startswith("VALENCE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("VALENCE_STATE_DIR", str(tmp_path / "state"))
     yield
     # They hold this test's cache open, and the next test may be given the same port.
     for settings, _ in list(_shared):

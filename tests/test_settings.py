@@ -38,10 +38,12 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         "VALENCE_LONG_AUDIO": "chunk",
         "VALENCE_MIN_CONFIDENCE": "0.38",
         "VALENCE_CONCURRENCY": "7",
+        "VALENCE_MAX_BILLED_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
     for settings in (Settings(), Settings.from_env()):
         assert settings.api_key == KEY
+        assert settings.max_billed_attempts == 1
         assert settings.base_url == "https://eu.example.com"
         assert settings.columns == ("calm", "nervous")
         assert (settings.model, settings.long_audio) == ("custom", "chunk")
@@ -180,6 +182,8 @@ def test_a_password_in_an_address_is_not_shown(url: str) -> None:
         ("concurrency", 0),
         ("concurrency", True),
         ("max_attempts", None),
+        ("max_billed_attempts", 0),
+        ("max_billed_attempts", None),
         ("max_calls", -1),
         ("max_audio_seconds", -1.0),
         ("limits", 10),

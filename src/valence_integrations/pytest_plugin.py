@@ -33,8 +33,8 @@ def valence_sandbox(
 ) -> Iterator[Sandbox]:
     """Run a sandbox instead of the service for one test, with its own key and cache directory.
 
-    ``VALENCE_API_KEY``, ``VALENCE_API_BASE_URL`` and ``VALENCE_CACHE_DIR`` point to it. Set options of the `Sandbox`
-    with the marker of the same name; the marker nearest to the test takes precedence.
+    ``VALENCE_API_KEY``, ``VALENCE_API_BASE_URL``, ``VALENCE_CACHE_DIR`` and ``VALENCE_STATE_DIR`` point to it. Set
+    options of the `Sandbox` with the marker of the same name; the marker nearest to the test takes precedence.
 
     Yields
     ------
@@ -68,5 +68,6 @@ def valence_sandbox(
         monkeypatch.setenv("VALENCE_API_KEY", sandbox.api_key)
         monkeypatch.setenv("VALENCE_API_BASE_URL", sandbox.url)
         monkeypatch.setenv("VALENCE_CACHE_DIR", str(tmp_path / "valence-cache"))
+        monkeypatch.setenv("VALENCE_STATE_DIR", str(tmp_path / "valence-state"))
         yield sandbox
         close_shared(sandbox.url)

@@ -18,6 +18,7 @@ from valence_integrations._cluster import server
 from valence_integrations._cluster.client import ClusterClient
 from valence_integrations._cluster.server import ClusterServer, account_of
 from valence_integrations._limits.policy import Window
+from valence_integrations._limits.shared import SharedLedger
 from valence_integrations.sandbox import Policy, Sandbox
 
 
@@ -130,17 +131,49 @@ def test_stale_prefetched_permit_is_not_used(open_wire: Callable[..., Wire], san
 def test_longest_requested_window_applies_to_all(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
     wire.ask("take", (Window(1, 0.9),), 10, 1)
-    granted, now = wire.ask("take", (Window(1, 0.5),), 10, 1)
+    granted, now, _ = wire.ask("take", (Window(1, 0.5),), 10, 1)
     assert granted[0][1] - now > 0.3
 
 
 def test_client_and_server_clocks_may_differ(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
     wire = open_wire(settings_for(sandbox))
-    wire.server._ledger.clock = lambda: time.monotonic() + 5_000.0
+    wire.server._ledger = SharedLedger(clock=lambda: time.monotonic() + 5_000.0, remote=True)
     ledger = ClusterClient(wire.ask, wire.tell, shares_answers=False).ledger(lambda: 1)
     ledger.take((Window(1, 0.3),), 10, float)
     _, start = ledger.take((Window(1, 0.3),), 10, float)
     assert 0.2 < start - ledger.clock() <= 0.31
+
+
+def test_prefetched_permits_are_not_used_after_a_429(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+    wire = open_wire(settings_for(sandbox))
+    client = ClusterClient(wire.ask, wire.tell, shares_answers=False)
+    ledger, other = client.ledger(lambda: 4), client.ledger(lambda: 1)
+    permit, start = ledger.take((Window(8, 60.0),), 10, float)
+    second, _ = ledger.take((Window(8, 60.0),), 10, float)
+    assert ledger.confirm(second)
+    assert ledger.hold(0.3, start)
+    assert not ledger.confirm(second)
+    assert not other.hold(0.1, start), "under way at the same time"
+    ledger.give_back(permit)
+    ledger.give_back(second, start)
+    end = time.monotonic() + 5
+    while not (taken := ledger.take((Window(8, 60.0),), 10, float))[0] and time.monotonic() < end:
+        time.sleep(0.02)
+    assert taken[1] >= ledger.held[1] > start + 0.29
+    assert ledger.held[0] > start
+    assert ledger.confirm(taken[0])
+
+
+def test_damaged_file_of_the_server_is_made_anew(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
+    wire = open_wire(settings_for(sandbox))
+    window = (Window(2, 60.0),)
+    ((permit, _),) = wire.ask("take", window, 1, 1)[0]
+    assert wire.server._ledger._path is not None
+    wire.server._ledger._path.unlink()
+    with pytest.warns(UserWarning, match="made anew"):
+        assert wire.ask("take", window, 1, 1)[0] == []
+    wire.ask("give_back", permit)
+    assert len(wire.ask("take", window, 1, 1)[0]) == 1
 
 
 def test_new_server_continues_from_the_files(open_wire: Callable[..., Wire], sandbox: Sandbox) -> None:
@@ -148,7 +181,7 @@ def test_new_server_continues_from_the_files(open_wire: Callable[..., Wire], san
     ledger = ClusterClient((old := open_wire(settings)).ask, old.tell, shares_answers=False).ledger(lambda: 4)
     ledger.take((Window(4, 60.0),), 4, float)
     new = open_wire(settings)
-    granted, _ = new.ask("take", (Window(4, 60.0),), 4, 1)
+    granted, _, _ = new.ask("take", (Window(4, 60.0),), 4, 1)
     assert granted == []
     assert new.ask("started", 60.0) == 4
 

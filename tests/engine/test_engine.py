@@ -479,7 +479,8 @@ class TestFailures:
 
 
 class TestOutage:
-    def test_outage_stops_the_job(self, make_engine: MakeEngine) -> None:
+    def test_outage_stops_the_job(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("valence_integrations.engine._circuit._MIN_SECONDS", 0.0)
         with Sandbox(faults=Faults(server_error=1.0)) as down:
             engine = make_engine(base_url=down.url, concurrency=4)
             with pytest.raises(

@@ -137,17 +137,17 @@ def test_an_engine_of_the_environment_takes_the_limits_of_the_new_key(
     with pytest.raises(errors.AuthenticationError):
         engine.predict(items[0])
     assert policies_asked() == [401]
-    assert len(list(tmp_path.glob("limits-*.sqlite3"))) == 1
+    assert len(list((tmp_path / "state").glob("limits-*.sqlite3"))) == 1
     monkeypatch.setenv("VALENCE_API_KEY", "one")
     engine.predict(items[0])
     engine.predict(items[1])
     assert policies_asked() == [401, 200]
-    assert len(list(tmp_path.glob("limits-*.sqlite3"))) == 2
+    assert len(list((tmp_path / "state").glob("limits-*.sqlite3"))) == 2
     monkeypatch.setenv("VALENCE_API_KEY", "old")
     with pytest.raises(errors.AuthenticationError):
         engine.predict(items[2])
     assert policies_asked() == [401, 200]
-    assert len(list(tmp_path.glob("limits-*.sqlite3"))) == 2
+    assert len(list((tmp_path / "state").glob("limits-*.sqlite3"))) == 2
 
 
 def test_the_windows_shown_are_those_of_the_key_in_use(service: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

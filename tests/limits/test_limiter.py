@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import stat
 import subprocess
 import sys
 import threading
@@ -11,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valence_integrations._limits.ledger import Ledger, ledger_path
+from valence_integrations import errors
+from valence_integrations._limits.ledger import Ledger
 from valence_integrations._limits.limiter import Limiter, StoppedError
 from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._store.renewals import HELD_SECONDS
 from valence_integrations._store.sqlite import LEASE_SECONDS
 from valence_integrations.settings import RateLimits
 
@@ -108,36 +109,80 @@ def test_unreturned_permit_expires(tmp_path: Path) -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
     assert ledger.take((), 1, exactly)[0]
-    clock.now += 599
+    clock.now += HELD_SECONDS - 1
     assert not ledger.take((), 1, exactly)[0]
     clock.now += 2
     assert ledger.take((), 1, exactly)[0]
 
 
-@pytest.mark.parametrize(("asked", "held"), [(7.0, 7.0), (9_999.0, 120.0)])
-def test_hold_applies_to_all_processes_and_is_capped(tmp_path: Path, asked: float, held: float) -> None:
+@pytest.mark.parametrize(("asked", "held"), [(7.0, 7.0), (9_999.0, 120.0), (None, 1.0)])
+def test_429_holds_all_processes_at_most_two_minutes(tmp_path: Path, asked: float | None, held: float) -> None:
     clock = Clock()
     one, other = (Ledger(tmp_path / "limits.sqlite3", clock) for _ in range(2))
-    assert Limiter(one, Policy()).hold(asked) == held
+    refuse(Limiter(one, Policy()), asked)
     permit, wait = other.take((), 5, exactly)
     assert (permit, wait) == (0, pytest.approx(held))
     clock.now += held
     assert other.take((), 5, exactly)[0]
 
 
+def refuse(limiter: Limiter, retry_after: float | None, together: int = 1) -> None:
+    """Make a call, or several at once, that are answered 429."""
+
+    def call() -> None:
+        with limiter.permit(never):
+            if together > 1:
+                refuse(limiter, retry_after, together - 1)
+            raise errors.RateLimitError("many", retry_after=retry_after)
+
+    with pytest.raises(errors.RateLimitError):
+        call()
+
+
+def test_permit_of_a_refused_call_is_not_free_before_the_hold() -> None:
+    ledger = Ledger(None)
+    seen = []
+
+    class Watched:
+        held = (0.0, 0.0)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(ledger, name)
+
+        def hold(self, seconds: float, sent: float) -> bool:
+            seen.append("hold")
+            return ledger.hold(seconds, sent)
+
+        def give_back(self, permit: int, unused: float | None = None) -> None:
+            seen.append("free")
+            ledger.give_back(permit, unused)
+
+    refuse(Limiter(Watched(), Policy(), 1), 1.0)  # type: ignore[arg-type]
+    assert seen == ["hold", "free"]
+
+
 def test_shorter_hold_does_not_end_a_longer_one() -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
-    assert [ledger.hold(10.0), ledger.hold(1.0), ledger.hold(20.0)] == [True, False, False]
+    sent = clock.now
+    clock.now += 1.0
+    assert [ledger.hold(10.0, sent), ledger.hold(1.0, sent), ledger.hold(20.0, sent)] == [True, False, False]
     assert ledger.take((), 5, exactly) == (0, pytest.approx(20.0))
 
 
-def test_clock_set_back_does_not_block_calls() -> None:
+def test_429s_to_calls_under_way_together_are_one_event() -> None:
     clock = Clock()
     ledger = Ledger(None, clock)
-    starts(ledger, clock, 5, Window(2, 10.0))
-    clock.now -= 86_400
-    assert starts(ledger, clock, 1, Window(2, 10.0))[0] - clock.now <= 10.0
+    sent = clock.now
+    clock.now += 0.2
+    assert ledger.hold(1.0, sent)
+    clock.now += 5.0  # a slow answer to a call of the same time
+    assert not ledger.hold(1.0, sent + 0.1)
+    assert ledger.take((), 5, exactly) == (0, pytest.approx(1.0))
+    clock.now += 1.0
+    permit, again = ledger.take((), 5, exactly)
+    assert permit
+    assert ledger.hold(1.0, again)
 
 
 def test_usage_by_other_clients_reduces_the_windows() -> None:
@@ -275,46 +320,101 @@ def test_stopped_call_stops_waiting() -> None:
 def test_short_windows_stretch_after_a_429_and_recover() -> None:
     clock = Clock()
     limiter = Limiter(Ledger(None, clock), Policy((Window(10, 1.0),)))
-    for _ in range(100):
-        with limiter.permit(never):
-            clock.now += 1.0
+
+    def calls(number: int) -> None:
+        for _ in range(number):
+            with limiter.permit(never):
+                clock.now += 1.0
+
+    calls(100)
     plain = limiter.window_length(1.0)
     assert plain == pytest.approx(1.05, abs=0.001)
-    limiter.hold(1.0)
-    limiter.hold(1.0)
-    assert limiter.window_length(1.0) == pytest.approx(1.25, abs=0.001), "one hold, however many hear of it"
+    refuse(limiter, 1.0, together=2)
+    clock.now += 1.1
+    calls(1)
+    assert limiter.window_length(1.0) == pytest.approx(1.25, abs=0.001), "one event, however many hear of it"
     assert limiter.window_length(3_600.0) == pytest.approx(3_600.05, abs=0.001)
-    clock.now += 1.0
-    for _ in range(100):
-        with limiter.permit(never):
-            clock.now += 1.0
+    calls(99)
     assert limiter.window_length(1.0) == pytest.approx(plain, abs=0.001)
 
 
-def test_policy_is_refreshed_after_a_429() -> None:
-    refreshed = Policy((Window(2, 1.0),))
-    limiter = Limiter(Ledger(None), Policy((Window(10, 1.0),)), refresh=lambda: refreshed)
-    limiter.hold(0.0)
-    assert limiter.windows == refreshed.windows
+def test_policy_is_refreshed_after_a_429_to_any_process(tmp_path: Path) -> None:
+    """No call has a permit by the old policy, in no process."""
+    clock = Clock()
+    asked: list[float] = []
+
+    def refresh() -> Policy:
+        asked.append(clock.now)
+        return Policy((Window(2, 1.0),))
+
+    one, other = (
+        Limiter(Ledger(tmp_path / "limits.sqlite3", clock), Policy((Window(10, 1.0),)), refresh=refresh)
+        for _ in range(2)
+    )
+    clock.now += 0.1
+    refuse(one, 1.0)
+    clock.now += 1.0
+    with other.permit(never):
+        assert other.windows == (Window(2, 1.0),)
+        assert one.windows == (Window(10, 1.0),)
+    clock.now += 1.0
+    with one.permit(never):
+        assert one.windows == (Window(2, 1.0),)
+    clock.now += 10.0
+    with one.permit(never), other.permit(never):
+        assert len(asked) == 2
 
 
-def test_file_is_private_and_reveals_neither_key_nor_host(tmp_path: Path) -> None:
-    path = ledger_path(tmp_path / "new", "https://api.example.com", "sk-secret")
-    assert "secret" not in path.name
-    assert "example" not in path.name
-    assert path != ledger_path(tmp_path / "new", "https://api.example.com", "sk-other")
-    Ledger(path).take((), 1, exactly)
-    for file in path.parent.iterdir():
-        assert b"secret" not in file.read_bytes()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+def test_permit_is_not_used_if_a_hold_begins_before_its_start() -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    limiter = Limiter(ledger, Policy((Window(1, 0.3),)))
+    with limiter.permit(never):
+        pass
+    begun = clock.now
+    stops = 0
+
+    def stopped() -> bool:
+        nonlocal stops
+        stops += 1
+        if ledger.started(0.0) and not ledger.held[1]:  # it has a permit for later, and waits
+            ledger.hold(1.0, clock.now)
+        clock.now += 0.4
+        return False
+
+    with limiter.permit(stopped):
+        assert clock.now >= begun + 1.4
+    assert ledger.started(100.0) == 2
 
 
-def test_unwritable_directory_limits_only_this_process(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="VALENCE_CACHE_DIR"):
-        ledger = Ledger(tmp_path / "file" / "limits.sqlite3")
-    assert ledger.take((Window(1, 60.0),), 5, exactly)[0]
-    assert not ledger.take((Window(1, 60.0),), 5, exactly)[0]
+def test_late_permit_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a suspension: starting now could put too many calls into the window."""
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    limiter = Limiter(ledger, Policy((Window(5, 10.0),)))
+    take = ledger.take
+    granted = []
+
+    def slow(*args: object) -> tuple[int, float]:
+        granted.append(take(*args))  # type: ignore[arg-type]
+        clock.now += 0.2 if len(granted) < 3 else 0.1
+        return granted[-1]
+
+    monkeypatch.setattr(ledger, "take", slow)
+    with limiter.permit(never):
+        assert len(granted) == 3
+    assert ledger.started(100.0) == 1
+
+
+def test_expired_permit_is_not_confirmed() -> None:
+    clock = Clock()
+    ledger = Ledger(None, clock)
+    permit, _ = ledger.take((), 1, exactly)
+    assert ledger.confirm(permit)
+    clock.now += HELD_SECONDS
+    assert not ledger.confirm(permit)
+    ledger.give_back(permit)
+    assert not ledger.confirm(permit)
 
 
 def take_some(path: Path, number: int) -> list[float]:

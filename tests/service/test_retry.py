@@ -22,12 +22,11 @@ BILLED = [
 class Trial:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waits: list[float] = []
-        self.holds: list[float] = []
         self.failed: list[Exception] = []
         self.calls = self.again = 0
         monkeypatch.setattr("tenacity.nap.time.sleep", self.waits.append)
 
-    def run(self, *script: object, max_attempts: int = 5) -> object:
+    def run(self, *script: object, max_attempts: int = 5, max_billed_attempts: int = 5) -> object:
         results = list(script)
 
         def attempt() -> object:
@@ -40,12 +39,12 @@ class Trial:
         def again() -> None:
             self.again += 1
 
-        def hold(seconds: float) -> float:
-            self.holds.append(seconds)
-            return seconds
-
         return call_with_retries(
-            attempt, max_attempts=max_attempts, hold=hold, on_failure=self.failed.append, on_retry=again
+            attempt,
+            max_attempts=max_attempts,
+            max_billed_attempts=max_billed_attempts,
+            on_failure=self.failed.append,
+            on_retry=again,
         )
 
 
@@ -67,11 +66,19 @@ def test_unbilled_failures_use_all_attempts(trial: Trial, error: Exception) -> N
     assert trial.calls == 9
 
 
+@pytest.mark.parametrize("attempts", [1, 2, 5])
 @pytest.mark.parametrize("error", BILLED, ids=repr)
-def test_possibly_billed_failures_have_five_attempts(trial: Trial, error: Exception) -> None:
+def test_possibly_billed_attempts_are_limited(trial: Trial, error: Exception, attempts: int) -> None:
     with pytest.raises(type(error)):
-        trial.run(error, max_attempts=9)
-    assert trial.calls == 5
+        trial.run(error, max_attempts=9, max_billed_attempts=attempts)
+    assert trial.calls == attempts
+
+
+def test_unbilled_failures_do_not_count_as_billed(trial: Trial) -> None:
+    unbilled, billed = errors.ServerError("busy", status_code=503), errors.ReadTimeoutError("slow")
+    with pytest.raises(errors.ReadTimeoutError):
+        trial.run(unbilled, unbilled, billed, "never", max_billed_attempts=1)
+    assert trial.calls == 3
 
 
 @pytest.mark.parametrize(
@@ -98,15 +105,15 @@ def test_backoff_grows(trial: Trial) -> None:
         assert least <= wait <= least + 0.5
 
 
-def test_429_holds_all_calls_for_retry_after(trial: Trial) -> None:
-    trial.run(errors.RateLimitError("many", retry_after=7.0), "happy")
-    assert (trial.holds, trial.waits) == ([7.0], [7.0])
+def test_429_waits_for_its_permit_only(trial: Trial) -> None:
+    assert trial.run(errors.RateLimitError("many", retry_after=7.0), "happy") == "happy"
+    assert trial.waits == [0.0]
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (9_000.0, 120.0)])
 def test_503_waits_for_retry_after_up_to_maximum(trial: Trial, asked: float, waited: float) -> None:
     trial.run(errors.ServerError("busy", status_code=503, retry_after=asked), "happy")
-    assert (trial.holds, trial.waits) == ([], [waited])
+    assert trial.waits == [waited]
 
 
 def test_retries_print_nothing(trial: Trial, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from valence_integrations._cluster.server import local_directory
+from valence_integrations._limits.ledger import Hold
 from valence_integrations._limits.policy import Window
 from valence_integrations._store.cache import ResultCache
 from valence_integrations.settings import Settings
@@ -69,6 +70,11 @@ class ClusterLedger:
     """Client of a `Ledger` on another machine.
 
     Permits are prefetched in small batches, one per waiting thread. Times refer to the server's clock.
+
+    Attributes
+    ----------
+    held : (float, float)
+        Begin and end of the last hold that this process knows of.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class ClusterLedger:
         self._tell = tell
         self._leases = leases
         self._waiting = waiting
+        self.held: Hold = (0.0, 0.0)
         self._prefetched: deque[tuple[int, float]] = deque()
         self._differences: deque[float] = deque(maxlen=_ANSWERS_FOR_CLOCK)
         self._update_clock(ask("now"))
@@ -92,17 +99,23 @@ class ClusterLedger:
         """Take a permit if one can start soon; see `Ledger.take`. Call it from one thread at a time."""
         while (kept := self._pop_prefetched()) is not None:
             permit, start = kept
-            if start > self.clock() - _LATE_SECONDS:
+            if self.held[1] <= start > self.clock() - _LATE_SECONDS:
                 return permit, start
             self._return(permit, start)
         longest = tuple(replace(window, seconds=lengthen(window.seconds)) for window in windows)
-        granted, now = self._ask("take", longest, concurrency, min(max(self._waiting(), 1), concurrency, _BATCH))
+        granted, now, self.held = self._ask(
+            "take", longest, concurrency, min(max(self._waiting(), 1), concurrency, _BATCH)
+        )
         self._update_clock(now)
         for permit, _ in granted:
             self._leases.permits.add(permit)
         self._leases.start_renewing()
         self._prefetched.extend(granted)
         return self._prefetched.popleft() if granted else (0, 0.0)
+
+    def confirm(self, permit: int) -> bool:
+        """Return whether a permit may be used now: this process knows of no hold that began since it was taken."""
+        return permit in self._leases.permits and self.held[1] <= self.clock()
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
         """Release a permit. Pass its start time as `unused` if no call was made."""
@@ -111,13 +124,17 @@ class ClusterLedger:
         while not self._waiting() and (kept := self._pop_prefetched()) is not None:
             self._return(*kept)
 
-    def hold(self, seconds: float) -> bool:
-        """Grant no permits for some seconds; return whether no hold was active before."""
-        return bool(self._ask("hold", seconds))
+    def hold(self, seconds: float, sent: float) -> bool:
+        """Grant no permits for some seconds; see `Ledger.hold`."""
+        is_new, self.held = self._ask("hold", seconds, sent)
+        return bool(is_new)
 
     def started(self, seconds: float) -> int:
         """Count the permits that started in the last `seconds`."""
         return int(self._ask("started", seconds))
+
+    def close(self) -> None:
+        """Do nothing: the server's ledger is shared."""
 
     def _return(self, permit: int, unused: float | None) -> None:
         self._leases.permits.discard(permit)

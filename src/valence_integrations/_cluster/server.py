@@ -14,8 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from valence_integrations._limits.ledger import Ledger, ledger_path
+from valence_integrations._limits.ledger import Hold
+from valence_integrations._limits.place import account as account_name
+from valence_integrations._limits.place import places
 from valence_integrations._limits.policy import Window
+from valence_integrations._limits.shared import SharedLedger
 from valence_integrations._store.cache import ResultCache, state_directory
 from valence_integrations._store.mounts import network_filesystem
 from valence_integrations.settings import Settings
@@ -39,7 +42,7 @@ def account_of(settings: Settings) -> str:
     MissingKeyError
         If there is no key.
     """
-    return ledger_path(Path(), settings.service, settings.require_key()).stem
+    return f"limits-{account_name(settings.service, settings.require_key())}"
 
 
 def local_directory(settings: Settings) -> Path:
@@ -82,7 +85,7 @@ class ClusterServer:
 
     def __init__(self, settings: Settings, account: str) -> None:
         directory = local_directory(settings)
-        self._ledger = Ledger(directory / f"{account}.sqlite3", remote=True)
+        self._ledger = SharedLedger(account.removeprefix("limits-"), places(directory), remote=True)
         self._cache = ResultCache(directory, remote=True)
         self._longest: dict[int, tuple[float, float]] = {}
         self._queue = asyncio.Lock()
@@ -90,7 +93,7 @@ class ClusterServer:
 
     async def take(
         self, windows: tuple[Window, ...], concurrency: int, wanted: int
-    ) -> tuple[list[tuple[int, float]], float]:
+    ) -> tuple[list[tuple[int, float]], float, Hold]:
         """Take permits, first come, first served, as soon as at least one is available.
 
         Parameters
@@ -108,6 +111,8 @@ class ClusterServer:
             Ids and start times of permits, by the server's clock; empty if no permit became available in time.
         float
             Time of the server's clock.
+        (float, float)
+            Begin and end of the last hold.
         """
         windows = tuple(self._longest_requested(window) for window in windows)
         async with self._queue:
@@ -122,7 +127,7 @@ class ClusterServer:
                     granted.append((permit, when))
                 left = deadline - time.monotonic()
                 if granted or left <= 0:
-                    return granted, self._ledger.clock()
+                    return granted, self._ledger.clock(), self._ledger.held
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._given_back.wait(), min(when, left))
 
@@ -140,9 +145,9 @@ class ClusterServer:
         self._ledger.give_back(permit, unused)
         self._given_back.set()
 
-    async def hold(self, seconds: float) -> bool:
-        """Grant no permits for some seconds; return whether no hold was active before."""
-        return self._ledger.hold(seconds)
+    async def hold(self, seconds: float, sent: float) -> tuple[bool, Hold]:
+        """Grant no permits for some seconds; return whether this is a new hold, and its begin and end."""
+        return self._ledger.hold(seconds, sent), self._ledger.held
 
     async def started(self, seconds: float) -> int:
         """Count the permits that started in the last `seconds`."""

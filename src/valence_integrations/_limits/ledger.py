@@ -1,24 +1,26 @@
-"""The file shared by all processes with the same account: start times, permits in use, and a hold after a 429."""
+"""The file of an account: start times, permits in use, and the hold after a 429."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import secrets
 import sqlite3
 import threading
-import time
-import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import time as wall_clock
 from typing import Protocol
 
 from valence_integrations._limits.policy import Window
-from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect, is_alive
+from valence_integrations._store.machine import Incarnations, boot, machine_clock
+from valence_integrations._store.renewals import HELD_SECONDS
+from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect
 
-__all__ = ["MAX_HOLD_SECONDS", "POLL_SECONDS", "Ledger", "Permits", "ledger_path"]
+__all__ = ["MAX_HOLD_SECONDS", "MAX_UNUSED", "POLL_SECONDS", "Hold", "Ledger", "Permits"]
 
 #: Longest hold; a longer Retry-After is cut to this.
 MAX_HOLD_SECONDS = 120.0
@@ -30,50 +32,85 @@ _AHEAD_SECONDS = 0.5
 POLL_SECONDS = 0.5
 _SHARED_POLL_SECONDS = 0.01
 
-#: Longest use of a permit; after that its process hangs, or its process id was reused.
-_LOCAL_LEASE_SECONDS = 600.0
-
 #: Start times kept beyond those that the windows need: the most permits in use at once, each of which may come back
 #: unused.
-_MAX_UNUSED = 1_000
+MAX_UNUSED = 1_000
+
+#: Maximum wait for another process's transaction, which takes a tenth of a millisecond.
+_BUSY_SECONDS = 3.0
+
+#: The holder of all permits of a ledger in memory.
+_ONLY = 1
+
+#: The begin of a hold and its end; no hold is (0, 0).
+Hold = tuple[float, float]
 
 _APPLICATION_ID = 0x56414C4C
 _TABLES = """
-CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL);
-CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, pid INTEGER, until REAL);
-CREATE TABLE IF NOT EXISTS holds (until REAL)
+CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL, holder INTEGER);
+CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, holder INTEGER, until REAL);
+CREATE TABLE IF NOT EXISTS holds (begun REAL, until REAL);
+CREATE TABLE IF NOT EXISTS machine (boot TEXT, behind REAL)
 """
+_HOLD = "SELECT coalesce(max(begun), 0), coalesce(max(until), 0) FROM holds"
 _STATE = """
-SELECT (SELECT coalesce(max(until), 0) FROM holds), (SELECT count(*) FROM leases), coalesce(max(number), 0),
-       coalesce((SELECT at FROM starts ORDER BY number DESC LIMIT 1), 0) FROM starts
+SELECT begun, until, (SELECT count(*) FROM leases), coalesce((SELECT max(number) FROM starts), 0),
+       coalesce((SELECT at FROM starts ORDER BY number DESC LIMIT 1), 0)
+FROM (SELECT coalesce(max(begun), 0) AS begun, coalesce(max(until), 0) AS until FROM holds)
 """
 
 
 class Ledger:
-    """State shared by all processes with the same key and host: start times, permits in use, and a hold.
+    """Start times, permits in use and the hold of an account, in a file that processes share.
 
     Parameters
     ----------
     path : Path or None
-        Path of the file; None for a temporary file of this process.
+        Path of the file; None for a ledger in memory.
     clock : callable, optional
-        Returns seconds, consistent across processes and restarts.
-    elsewhere : bool, default=False
+        Returns seconds, the same in all processes of the machine.
+    processes : Path, optional
+        File of the `Incarnations` that hold permits; by default beside the file.
+    remote : bool, default=False
         Whether permits are held by other machines. Their processes cannot be checked from here, so a permit expires
-        after `LEASE_SECONDS` unless it is renewed.
+        after `LEASE_SECONDS`, instead of `HELD_SECONDS`, unless it is renewed.
+
+    Attributes
+    ----------
+    held : (float, float)
+        The last hold, as of the last permit taken.
+
+    Raises
+    ------
+    sqlite3.Error, OSError
+        If the file cannot be used; so do all methods.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time, *, remote: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], float] = machine_clock,
+        *,
+        processes: Path | None = None,
+        remote: bool = False,
+    ) -> None:
         self.clock = clock
-        self._holder = REMOTE if remote else os.getpid()
+        self.held: Hold = (0.0, 0.0)
+        self._lease = LEASE_SECONDS if remote else HELD_SECONDS
         self._lock = threading.Lock()
-        self._connection = self._open(path)
-        weakref.finalize(self, close_in_process, os.getpid(), self._connection)
+        self._connection = _open(path)
+        self._close = weakref.finalize(self, close_in_process, os.getpid(), self._connection)
+        # At the end of the process, threads may still use it.
+        self._close.atexit = False
+        others = None if path is None else Incarnations(processes or path.with_name("processes.lock"), 0o666)
+        self._is_alive: Callable[[int], bool] = others.is_alive if others else bool
+        self._own: Callable[[], int] = others.own if others and not remote else lambda: REMOTE if remote else _ONLY
+        self._adopt_times()
         if remote:
             # While no server was running, holders could not renew their leases.
-            self._connection.execute(
-                "UPDATE leases SET until = max(until, ?) WHERE pid = ?", (clock() + LEASE_SECONDS, REMOTE)
-            )
+            with self._transaction() as run:
+                until = clock() + LEASE_SECONDS
+                run("UPDATE leases SET until = max(until, ?) WHERE holder = ?", (until, REMOTE))
 
     def take(
         self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
@@ -94,30 +131,35 @@ class Ledger:
         (int, float)
             Id and start time of the permit; or 0, and seconds after which to ask again.
         """
+        own = self._own()
         with self._transaction() as run:
             now = self.clock()
-            held, out, number, last = run(_STATE).fetchone()
-            if held > now:
-                return 0, min(held - now, MAX_HOLD_SECONDS)
-            if out >= concurrency and (wait := self._reclaim(run, concurrency, now)):
+            begun, until, out, number, last = run(_STATE).fetchone()
+            self.held = begun, until
+            if until > now:
+                return 0, min(until - now, MAX_HOLD_SECONDS)
+            if out >= concurrency and (wait := self._reclaim(run, concurrency, now, own)):
                 return 0, wait
-            if last > now + 2 * _AHEAD_SECONDS:  # the clock was set back
-                run("UPDATE starts SET at = ? WHERE at > ?", (now, now))
-                last = now
             start = max(now, last)
             for window in windows:
                 start = max(start, self._earliest_start(run, window, number, now, lengthen(window.seconds)))
             if start - now > _AHEAD_SECONDS:
                 return 0, start - now - _AHEAD_SECONDS
             if windows:
-                run("INSERT INTO starts VALUES (?, ?)", (number + 1, start))
-                kept = max(window.count for window in windows) + _MAX_UNUSED
+                run("INSERT INTO starts VALUES (?, ?, ?)", (number + 1, start, own))
+                kept = max(window.count for window in windows) + MAX_UNUSED
                 run("DELETE FROM starts WHERE number <= ?", (number + 1 - kept,))
             # Ids are never reused, so giving a permit back twice is harmless.
             permit = 1 + secrets.randbits(62)
-            lasts = LEASE_SECONDS if self._holder == REMOTE else _LOCAL_LEASE_SECONDS
-            run("INSERT INTO leases (id, pid, until) VALUES (?, ?, ?)", (permit, self._holder, start + lasts))
+            run("INSERT INTO leases VALUES (?, ?, ?)", (permit, own, start + self._lease))
             return permit, start
+
+    def confirm(self, permit: int) -> bool:
+        """Return whether a permit may be used now: it has not expired, and no hold has begun since it was taken."""
+        with self._lock:
+            (until,) = self._connection.execute("SELECT (SELECT until FROM leases WHERE id = ?)", (permit,)).fetchone()
+            self.held = self._connection.execute(_HOLD).fetchone()
+        return until is not None and self.held[1] <= self.clock() < until
 
     def give_back(self, permit: int, unused: float | None = None) -> None:
         """Release a permit. Pass its start time as `unused` if no call was made: another call can then use it."""
@@ -125,35 +167,94 @@ class Ledger:
             was_out = self._connection.execute("DELETE FROM leases WHERE id = ?", (permit,)).rowcount
         if not was_out or unused is None:
             return
+        own = self._own()
         with self._transaction() as run:
-            (number,) = run("SELECT max(number) FROM starts WHERE at = ?", (unused,)).fetchone()
-            if number is not None:
+            found = run(
+                "SELECT number FROM starts WHERE at = ? AND holder = ? ORDER BY number DESC LIMIT 1", (unused, own)
+            ).fetchone()
+            if found is not None:
                 # The remaining start times stay valid: without this one, gaps between them only grow.
-                run("DELETE FROM starts WHERE number = ?", (number,))
-                run("UPDATE starts SET number = number - 1 WHERE number > ?", (number,))
+                run("DELETE FROM starts WHERE number = ?", found)
+                run("UPDATE starts SET number = number - 1 WHERE number > ?", found)
 
     def renew(self, permits: Iterable[int]) -> None:
-        """Extend the leases of permits in use on other machines."""
-        until = self.clock() + LEASE_SECONDS
+        """Extend the leases of permits in use."""
+        until = self.clock() + self._lease
         with self._transaction() as run:
             for permit in permits:
                 run("UPDATE leases SET until = ? WHERE id = ?", (until, permit))
 
-    def hold(self, seconds: float) -> bool:
-        """Grant no permits for some seconds; return whether no hold was active before."""
+    def hold(self, seconds: float, sent: float) -> bool:
+        """Grant no permits for some seconds, because a call was refused.
+
+        Parameters
+        ----------
+        seconds : float
+            Duration from now; a hold that ends later stays.
+        sent : float
+            Start time of the call's permit.
+
+        Returns
+        -------
+        bool
+            Whether this is a new hold. It is not for a call that was under way when the last hold began.
+        """
         now = self.clock()
         with self._transaction() as run:
-            (held,) = run("SELECT coalesce(max(until), 0) FROM holds").fetchone()
-            if now + seconds > held:
-                run("DELETE FROM holds")
-                run("INSERT INTO holds VALUES (?)", (now + seconds,))
-            return bool(held <= now)
+            begun, until = run(_HOLD).fetchone()
+            is_new = sent >= until
+            self.held = (now if is_new else begun), max(until, now + seconds)
+            run("DELETE FROM holds")
+            run("INSERT INTO holds VALUES (?, ?)", self.held)
+            return bool(is_new)
 
     def started(self, seconds: float) -> int:
         """Count the permits that started in the last `seconds`."""
+        with self._lock:
+            (count,) = self._connection.execute(
+                "SELECT count(*) FROM starts WHERE at > ?", (self.clock() - seconds,)
+            ).fetchone()
+        return int(count)
+
+    def add(
+        self, starts: Iterable[float], permits: Mapping[int, float], held: Hold, returned: Iterable[int] = ()
+    ) -> None:
+        """Add what a process knows and the file does not.
+
+        Parameters
+        ----------
+        starts : iterable of float
+            Start times of its permits.
+        permits : mapping of int to float
+            Ends of the leases of its permits in use.
+        held : (float, float)
+            The last hold that it knows of.
+        returned : iterable of int
+            Permits that are no longer in use.
+        """
+        own = self._own()
         with self._transaction() as run:
-            (count,) = run("SELECT count(*) FROM starts WHERE at > ?", (self.clock() - seconds,)).fetchone()
-            return int(count)
+            kept = run("SELECT at, holder FROM starts").fetchall()
+            missing = Counter(starts) - Counter(at for at, holder in kept if holder == own)
+            if missing:
+                run("DELETE FROM starts")
+                rows = sorted([*kept, *((at, own) for at in missing.elements())])
+                for number, (at, holder) in enumerate(rows, 1):
+                    run("INSERT INTO starts VALUES (?, ?, ?)", (number, at, holder))
+            for permit, until in permits.items():
+                run("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (permit, own, until))
+            for permit in returned:
+                run("DELETE FROM leases WHERE id = ?", (permit,))
+            self.held = run(_HOLD).fetchone()
+            if held[1] > self.held[1]:
+                self.held = held
+                run("DELETE FROM holds")
+                run("INSERT INTO holds VALUES (?, ?)", held)
+
+    def close(self) -> None:
+        """Close the file; the ledger cannot be used any more."""
+        with self._lock:
+            self._close()
 
     @staticmethod
     def _earliest_start(
@@ -165,60 +266,84 @@ class Ledger:
         row = run("SELECT at FROM starts WHERE number = ?", (number + 1 - count,)).fetchone()
         return float(row[0]) + seconds if row else 0.0
 
-    def _reclaim(self, run: Callable[..., sqlite3.Cursor], concurrency: int, now: float) -> float:
+    def _reclaim(self, run: Callable[..., sqlite3.Cursor], concurrency: int, now: float, own: int) -> float:
         """Reclaim permits of dead processes; return 0 if a permit is free, else seconds after which to check again."""
         run("DELETE FROM leases WHERE until < ?", (now,))
-        pids = {pid for (pid,) in run("SELECT DISTINCT pid FROM leases")} - {self._holder}
-        for pid in pids:
-            if not is_alive(pid):
-                run("DELETE FROM leases WHERE pid = ?", (pid,))
+        others = {holder for (holder,) in run("SELECT DISTINCT holder FROM leases")} - {own}
+        for holder in others - {REMOTE}:
+            if not self._is_alive(holder):
+                run("DELETE FROM leases WHERE holder = ?", (holder,))
         (left,) = run("SELECT count(*) FROM leases").fetchone()
         if left < concurrency:
             return 0.0
         # Permits returned in this process wake its threads; those of other processes must be polled.
-        return _SHARED_POLL_SECONDS if pids else POLL_SECONDS
+        return _SHARED_POLL_SECONDS if others else POLL_SECONDS
+
+    def _adopt_times(self) -> None:
+        """Convert times of another boot, whose clock began at another time, by means of the wall clock."""
+        now = self.clock()
+        behind = wall_clock() - now
+        with self._transaction() as run:
+            then = run("SELECT boot, behind FROM machine").fetchone()
+            (last,) = run("SELECT coalesce(max(at), 0) FROM starts").fetchone()
+            # Systems without a name of the boot show one by their clock.
+            if then is not None and (then[0] != boot() or last > now + 2 * _AHEAD_SECONDS):
+                shift = then[1] - behind
+                run("UPDATE starts SET at = min(at + ?, ?)", (shift, now))
+                run("UPDATE leases SET until = min(until + ?, ?)", (shift, now + self._lease))
+                run(
+                    "UPDATE holds SET begun = min(begun + ?, ?), until = min(until + ?, ?)",
+                    (shift, now, shift, now + MAX_HOLD_SECONDS),
+                )
+            run("DELETE FROM machine")
+            run("INSERT INTO machine VALUES (?, ?)", (boot(), behind))
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            run = self._connection.execute
+            run("BEGIN IMMEDIATE")
             try:
-                yield self._connection.execute
-            finally:
-                self._connection.execute("COMMIT")
+                yield run
+                run("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    run("ROLLBACK")
+                raise
 
-    def _open(self, path: Path | None) -> sqlite3.Connection:
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            return connect(path, _APPLICATION_ID, _TABLES, "OFF")
-        except (sqlite3.Error, OSError) as error:
-            warnings.warn(
-                f"{path} cannot be used ({error}): other processes do not see the calls of this one, and together "
-                "they can exceed the account's limits. Set VALENCE_CACHE_DIR to a directory that can be written.",
-                stacklevel=2,
-            )
-            return connect(None, _APPLICATION_ID, _TABLES, "OFF")
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        connection = connect(path, _APPLICATION_ID, _TABLES, "OFF", _BUSY_SECONDS)
+        # Another user may have written the file.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+    # In memory, also if the disk is full; a connection's own temporary file is not.
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    for statement in _TABLES.split(";"):
+        connection.execute(statement)
+    return connection
 
 
 class Permits(Protocol):
-    """Interface of a local or remote `Ledger`."""
+    """Interface of a local or remote ledger."""
 
     @property
     def clock(self) -> Callable[[], float]: ...
+
+    @property
+    def held(self) -> Hold: ...
 
     def take(
         self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
     ) -> tuple[int, float]: ...
 
+    def confirm(self, permit: int) -> bool: ...
+
     def give_back(self, permit: int, unused: float | None = None) -> None: ...
 
-    def hold(self, seconds: float) -> bool: ...
+    def hold(self, seconds: float, sent: float) -> bool: ...
 
     def started(self, seconds: float) -> int: ...
 
-
-def ledger_path(directory: Path, base_url: str, api_key: str) -> Path:
-    """Path of an account's file; the name reveals neither key nor host."""
-    account = hashlib.blake2b(f"{base_url}\n{api_key}".encode(), digest_size=8).hexdigest()
-    return directory / f"limits-{account}.sqlite3"
+    def close(self) -> None: ...

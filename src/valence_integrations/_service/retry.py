@@ -18,12 +18,6 @@ T = TypeVar("T")
 #: Backoff in seconds: the first wait, the longest, and the random part on top.
 WAIT_INITIAL, WAIT_MAX, WAIT_JITTER = 0.5, 20.0, 0.5
 
-#: Maximum number of attempts for failures after which the call may have been billed.
-MAX_BILLED_ATTEMPTS = 5
-
-#: Without a Retry-After, a 429 holds all calls for this long, in seconds.
-_DEFAULT_RETRY_AFTER = 1.0
-
 # stamina logs each retry; without a handler, Python prints that line to stderr, into the progress bar.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
@@ -48,23 +42,24 @@ def call_with_retries(
     attempt: Callable[[], T],
     *,
     max_attempts: int,
-    hold: Callable[[float], float],
+    max_billed_attempts: int,
     on_failure: Callable[[Exception], None],
     on_retry: Callable[[], None],
 ) -> T:
     """Call `attempt` until it succeeds, fails permanently, or has used all its attempts.
 
     Connection failures, 429 and 503 are not billed and are tried up to `max_attempts` times. Read timeouts, broken
-    connections, unreadable answers, 500, 502 and 504 may have been billed and are tried up to five times.
+    connections, unreadable answers, 500, 502 and 504 may have been billed; after `max_billed_attempts` of those, the
+    call has failed.
 
     Parameters
     ----------
     attempt : callable
-        Takes a permit and makes the call.
+        Takes a permit and makes the call. After a 429, it waits for the permit as long as all other calls do.
     max_attempts : int
         Maximum number of attempts.
-    hold : callable
-        Called with the seconds that the service asks all callers to wait; returns the seconds to wait.
+    max_billed_attempts : int
+        Maximum number of attempts that may have been billed.
     on_failure : callable
         Called with each failure.
     on_retry : callable
@@ -76,10 +71,10 @@ def call_with_retries(
         nonlocal billed
         on_failure(error)
         if isinstance(error, errors.RateLimitError):
-            return hold(_DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after)
+            return 0.0
         if may_have_been_billed(error):
             billed += 1
-            if billed >= MAX_BILLED_ATTEMPTS:
+            if billed >= max_billed_attempts:
                 return False
         elif not is_outage(error):
             return False

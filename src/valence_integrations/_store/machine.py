@@ -100,7 +100,7 @@ class Incarnations:
 
 def _is_at(file: int, path: str) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), Path(path).stat())
+        return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 (Path takes ten times as long)
     except OSError:
         return False
 

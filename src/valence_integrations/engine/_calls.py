@@ -179,7 +179,7 @@ class Calls:
         return call_with_retries(
             attempt,
             max_attempts=self._settings.max_attempts,
-            hold=limiter.hold,
+            max_billed_attempts=self._settings.max_billed_attempts,
             on_failure=on_failure,
             on_retry=lambda: self._stats.add(retries=1),
         )

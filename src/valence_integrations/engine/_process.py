@@ -12,15 +12,17 @@ from pathlib import Path
 from valence_integrations import errors
 from valence_integrations._cluster.client import ClusterCache, ClusterClient
 from valence_integrations._format import counted
-from valence_integrations._limits.ledger import Ledger, Permits, ledger_path
+from valence_integrations._limits.ledger import Permits
 from valence_integrations._limits.limiter import Limiter
+from valence_integrations._limits.place import account, places
 from valence_integrations._limits.policy import Policy, Window
+from valence_integrations._limits.shared import SharedLedger
 from valence_integrations._service.asynch import AsynchClient, Poller
 from valence_integrations._service.discrete import DiscreteClient
 from valence_integrations._service.probe import rate_limit_status
-from valence_integrations._service.retry import is_outage
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, cache_directory, state_directory
+from valence_integrations.engine._circuit import Circuit
 from valence_integrations.engine._exit import end_at_exit
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
@@ -30,9 +32,6 @@ _log = logging.getLogger("valence_integrations")
 
 #: Extra threads that read and prepare the next items, if that is slow.
 _PREPARATION_THREADS = 3
-
-#: Consecutive failed calls, over all items, after which the service counts as down.
-_MAX_FAILURES = 20
 
 #: Connections to a host that are kept open; more simultaneous calls open connections of their own.
 _POOLED_CONNECTIONS = 512
@@ -59,7 +58,7 @@ class ProcessResources:
         self.cache = self._make_cache()
         self._lock = threading.Lock()
         self._limiters: dict[str, Limiter] = {}
-        self._failures = 0
+        self._circuit = Circuit()
 
     @property
     def limiter(self) -> Limiter:
@@ -132,7 +131,7 @@ class ProcessResources:
 
     def record_success(self) -> None:
         """Record that a call was answered."""
-        self._failures = 0
+        self._circuit.record_success()
 
     def record_failure(self, error: Exception) -> None:
         """Record that a call failed.
@@ -140,23 +139,17 @@ class ProcessResources:
         Raises
         ------
         ServiceUnavailableError
-            If too many calls in a row have failed, so the service is down.
+            If the service counts as down.
         """
-        if not isinstance(error, errors.ValenceError) or not is_outage(error):
-            return
-        with self._lock:
-            self._failures += 1
-        if self._failures >= _MAX_FAILURES:
-            _log.warning("%d calls in a row have failed: the job stops", self._failures)
-            raise errors.ServiceUnavailableError(
-                f"{self._failures} calls in a row have failed; the last one: {error.headline}",
-                remedy="What is done is kept in the cache; run again later to go on.",
-            ) from None
+        limiter = self._current_limiter
+        self._circuit.record_failure(error, DEFAULT_CONCURRENCY if limiter is None else limiter.concurrency)
 
     def close(self) -> None:
         """Close the pool, the connections and the cache."""
         self.pool.close()
         self.transport.close()
+        for limiter in self._limiters.values():
+            limiter.close()
         if self.cache is not None:
             self.cache.close()
 
@@ -182,7 +175,7 @@ class ProcessResources:
     def _ledger(self, key: str) -> Permits:
         if self._cluster is not None:
             return self._cluster.ledger(lambda: self._limiters[key].waiting if key in self._limiters else 0)
-        return Ledger(ledger_path(state_directory(self.settings), self.settings.service, key))
+        return SharedLedger(account(self.settings.service, key), places(state_directory(self.settings)))
 
     def _account_policy(self, key: str, ledger: Permits) -> Policy | None:
         """Request the account's policy; None if unavailable (the first call reports a wrong key)."""

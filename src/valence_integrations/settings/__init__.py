@@ -66,6 +66,7 @@ _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "limits": validate_limits,
     "timeout": validate_timeout,
     "max_attempts": partial(check_count, "max_attempts"),
+    "max_billed_attempts": partial(check_count, "max_billed_attempts"),
     "max_calls": partial(check_count, "max_calls", optional=True),
     "max_audio_seconds": partial(check_number, "max_audio_seconds", highest=float("inf")),
     "cache": validate_cache,
@@ -163,6 +164,9 @@ class Settings:
         Connect and read timeouts, in seconds. A whole call ends within their sum.
     max_attempts : int, default=5
         Maximum number of attempts for one call (for an item, or for one of its chunks).
+    max_billed_attempts : int, default=5
+        Maximum number of those attempts that may have been billed: the call was sent, and its answer was lost or was an
+        error of the service [``VALENCE_MAX_BILLED_ATTEMPTS``]. With 1, such a call is never repeated.
     max_calls : int, optional
         Budget of an engine in one process: maximum number of calls [``VALENCE_MAX_CALLS``].
     max_audio_seconds : float, optional
@@ -199,6 +203,7 @@ class Settings:
     limits: RateLimits | Literal["auto"] | None = "auto"
     timeout: tuple[float, float] = (5.0, 30.0)
     max_attempts: int = 5
+    max_billed_attempts: int = field(default_factory=_env("VALENCE_MAX_BILLED_ATTEMPTS", 5, int))
     max_calls: int | None = field(default_factory=_env("VALENCE_MAX_CALLS", None, int))
     max_audio_seconds: float | None = None
     cache: bool | str | os.PathLike[str] = True
