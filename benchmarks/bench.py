@@ -149,6 +149,7 @@ def measure(case: Case, server: Server, audio: dict[str, list[str]], folder: Pat
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")},
         "VALENCE_CACHE_DIR": spec["cache"],
+        "VALENCE_STATE_DIR": spec["cache"],
         "VALENCE_LOG_LEVEL": "WARNING",
         "REQUESTS_CA_BUNDLE": str(folder / _AUTHORITY),
         "HF_HOME": str(folder / "hf"),

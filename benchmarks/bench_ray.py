@@ -100,6 +100,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(VALENCE_API_KEY="sandbox-key", VALENCE_CACHE_DIR=str(Path(folder) / "cache"))
+        os.environ["VALENCE_STATE_DIR"] = os.environ["VALENCE_CACHE_DIR"]
         ray.init(
             num_cpus=4,
             object_store_memory=200 * 2**20,

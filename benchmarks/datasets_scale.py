@@ -168,7 +168,8 @@ def child(spec: dict[str, Any]) -> None:
 
 def measure(**spec: Any) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")}
-    environment |= {"HF_HOME": str(spec["folder"]), "HF_HUB_OFFLINE": "1", "VALENCE_CACHE_DIR": str(spec["folder"])}
+    environment |= dict.fromkeys(("HF_HOME", "VALENCE_CACHE_DIR", "VALENCE_STATE_DIR"), str(spec["folder"]))
+    environment["HF_HUB_OFFLINE"] = "1"
     command = [sys.executable, __file__, "--child", json.dumps(spec, default=str)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return {**json.loads(done.stdout), **{name: spec[name] for name in ("what", "kind", "rows", "in_flight")}}

@@ -50,7 +50,7 @@ def start_job(
     folder: Path, sandbox: Sandbox, cache: Path, concurrency: int, first: int = 0, step: int = 1
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", JOB, str(folder), sandbox.url, str(concurrency), str(first), str(step)]
-    return subprocess.Popen(command, env={"VALENCE_CACHE_DIR": str(cache)})
+    return subprocess.Popen(command, env={"VALENCE_CACHE_DIR": str(cache), "VALENCE_STATE_DIR": str(cache)})
 
 
 def engine_for(sandbox: Sandbox, **settings: Any) -> Engine:

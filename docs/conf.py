@@ -18,7 +18,7 @@ version = release = __version__
 # The examples are run by the sandbox, at nobody's cost, and neither find nor leave answers in a cache.
 for name in [name for name in os.environ if name.startswith("VALENCE_")]:
     del os.environ[name]
-os.environ["VALENCE_CACHE_DIR"] = tempfile.mkdtemp(prefix="valence-docs-")
+os.environ["VALENCE_CACHE_DIR"] = os.environ["VALENCE_STATE_DIR"] = tempfile.mkdtemp(prefix="valence-docs-")
 atexit.register(shutil.rmtree, os.environ["VALENCE_CACHE_DIR"], ignore_errors=True)
 os.environ["TQDM_DISABLE"] = "1"
 

@@ -123,6 +123,16 @@ def test_no_policy_enforces_nothing_and_shows_high_limits(post, clip):
     assert content["current_usage"]["total_audio_size_bytes_per_minute"] > 30 * len(clip)
 
 
+def test_policy_can_be_changed_while_running(post, clip):
+    with Sandbox(policy=Policy(requests_per_hour=5)) as sandbox:
+        assert [post(sandbox, clip).status_code for _ in range(3)] == [200] * 3
+        sandbox.change_policy(Policy(requests_per_hour=3))
+        assert post(sandbox, clip).status_code == 429
+        assert status_of(sandbox)["limits"] == {"requests_per_hour": 3}
+        sandbox.change_policy(None)
+        assert post(sandbox, clip).status_code == 200
+
+
 def test_standard_policy_is_enforced(post, clip):
     with Sandbox(policy=Policy.standard()) as sandbox:
         answers = [post(sandbox, clip) for _ in range(14)]

@@ -45,6 +45,7 @@ def service(tmp_path_factory):
             "VALENCE_API_BASE_URL": sandbox.url,
             "VALENCE_API_KEY": sandbox.api_key,
             "VALENCE_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+            "VALENCE_STATE_DIR": str(tmp_path_factory.mktemp("state")),
         }
 
 

@@ -53,6 +53,7 @@ class Nodes:
 
     def _args(self, name: str) -> dict[str, Any]:
         environment = {"VALENCE_API_KEY": KEY, "VALENCE_CACHE_DIR": str(self.cache(name))}
+        environment["VALENCE_STATE_DIR"] = environment["VALENCE_CACHE_DIR"]
         return {"object_store_memory": 100 * MEBIBYTE, "env_vars": environment}
 
 
