@@ -105,7 +105,8 @@ class Ledger:
         others = None if path is None else Incarnations(processes or path.with_name("processes.lock"), 0o666)
         self._is_alive: Callable[[int], bool] = others.is_alive if others else bool
         self._own: Callable[[], int] = others.own if others and not remote else lambda: REMOTE if remote else _ONLY
-        self._adopt_times()
+        if path is not None:
+            self._adopt_times()
         if remote:
             # While no server was running, holders could not renew their leases.
             with self._transaction() as run:
