@@ -149,7 +149,7 @@ def test_answers_belong_to_what_was_sent(
     long_audio: str, form: Any, when: str, sandbox: Sandbox, make_engine: MakeEngine, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Another voice takes the file's place before each step: an error, or an answer under the right key."""
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.05)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.05)
     path = tmp_path / "clip"
     path.write_bytes(form(20.0, seed=1))
     module = "_calls" if when == "temporary_wav" else "_job"

@@ -35,7 +35,7 @@ EMOTIONS = {"angry", "happy", "neutral", "sad"}
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("valence_integrations._service.retry.WAIT_INITIAL", 0.01)
     monkeypatch.setattr("valence_integrations._service.retry.WAIT_JITTER", 0.01)
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.05)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.05)
 
 
 def file_of(wave: np.ndarray, rate: int = 16_000) -> bytes:
@@ -415,20 +415,20 @@ class TestFailures:
     def test_asynch_job_past_its_deadline_times_out(
         self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.3)
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_BASE", 0.3)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=99.0) as asleep, pytest.raises(errors.AsynchTimeoutError) as caught:
             make_engine(base_url=asleep.url).predict(voice(20.0))
         assert caught.value.request_id
 
     def test_unfetched_upload_is_resumed(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.1)
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_BASE", 0.1)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=1.0, asynch_seconds_per_minute=0.0) as slow:
             with pytest.raises(errors.AsynchTimeoutError, match="Run again within 24 hours"):
                 make_engine(base_url=slow.url).predict(voice(20.0))
             time.sleep(1.0)
-            monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 10.0)
+            monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_BASE", 10.0)
             prediction = make_engine(base_url=slow.url).predict(voice(20.0))
             assert (len(prediction.segments), prediction.cached, slow.uploads) == (4, False, 1)
 

@@ -30,7 +30,7 @@ DAY, HOUR, MINUTE = 86_400, 3_600, 60
 
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.05)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.05)
 
 
 def file_of(wave: np.ndarray, rate: int = 8_000) -> bytes:
@@ -257,8 +257,8 @@ class TestEstimate:
         assert (estimate.distinct, estimate.cached, estimate.calls, estimate.audio_seconds) == (3, 2, 1, 7.0)
 
     def test_unfetched_upload_counts_as_cached(self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_BASE", 0.1)
-        monkeypatch.setattr("valence_integrations._service.asynch.DEADLINE_PER_MINUTE", 0.0)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_BASE", 0.1)
+        monkeypatch.setattr("valence_integrations._service.poller.DEADLINE_PER_MINUTE", 0.0)
         with Sandbox(asynch_pickup=99.0) as asleep:
             engine = make_engine(base_url=asleep.url)
             assert engine.estimate([clip(20.0)]).calls == 1

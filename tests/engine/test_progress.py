@@ -198,7 +198,7 @@ class TestShown:
         self, make_engine: MakeEngine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(progress_module, "_LOG_SECONDS", 0.0)
-        monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.5)
+        monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.5)
         engine = make_engine()
         stream = engine.iter_predict([voice(20.0), *clips(3)], progress=True)
         first = next(stream)

@@ -23,8 +23,8 @@ UPLOAD = ["ok", "ok", "ok"]
 
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.02)
-    monkeypatch.setattr("valence_integrations._service.asynch.LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.02)
+    monkeypatch.setattr("valence_integrations._service.poller.LONGEST_WAIT", 0.05)
 
 
 def sandbox(*script: str) -> Sandbox:

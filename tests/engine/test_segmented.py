@@ -32,7 +32,7 @@ TURNS = [{"start": 0.0, "end": 6.0}, {"start": 20.0, "end": 33.5}, {"start": 7.0
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("valence_integrations._service.retry.WAIT_INITIAL", 0.01)
     monkeypatch.setattr("valence_integrations._service.retry.WAIT_JITTER", 0.01)
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.05)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.05)
 
 
 def cut(start: float, end: float) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import trustme
@@ -136,6 +137,28 @@ def answering(*answers: bytes) -> Serve:
             connection.sendall(answer)
 
     return serve
+
+
+def routing(routes: Mapping[str, bytes | Serve]) -> Serve:
+    """Answer each request by the first text that its first line contains; the connection ends after a callable."""
+
+    def serve(peer: Peer, connection: socket.socket) -> None:
+        while request := peer.read(connection):
+            line = request.partition(b"\r\n")[0].decode()
+            answer = next(routes[text] for text in routes if text in line)
+            if not isinstance(answer, bytes):
+                answer(peer, connection)
+                return
+            connection.sendall(answer)
+
+    return serve
+
+
+def http(content: bytes | object, status: str = "200 OK", **headers: str) -> bytes:
+    """Return an answer; content other than bytes is JSON."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
 
 def dribbling(data: bytes, before: bytes = b"") -> Serve:

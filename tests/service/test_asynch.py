@@ -15,7 +15,8 @@ from tests.conftest import voice
 from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._audio.open import open_clip
-from valence_integrations._service.asynch import AsynchClient, Poller, deadline_seconds, temporary_wav
+from valence_integrations._service.asynch import AsynchClient, temporary_wav
+from valence_integrations._service.poller import Poller, deadline_seconds
 from valence_integrations._service.transport import Transport
 from valence_integrations.sandbox import Faults, Policy, Sandbox
 
@@ -95,31 +96,43 @@ def test_poll_waits_after_429() -> None:
     assert times == [1.0, 18.0]
 
 
-@pytest.mark.parametrize(
-    ("answer", "raised"),
-    [
-        (errors.AuthenticationError("no"), errors.AuthenticationError),
-        (errors.BadRequestError("no", status_code=400), errors.BadRequestError),
-        (errors.InvalidResponseError("no"), errors.InvalidResponseError),
-        (errors.RedirectError("elsewhere"), errors.RedirectError),
-        (errors.BadRequestError("gone", status_code=404), errors.AsynchExpiredError),
-    ],
-)
-def test_third_refusal_in_a_row_ends_polling(answer: Exception, raised: type[Exception]) -> None:
-    future, times = run(Service(answer))
-    assert times == [1.0, 2.0, 3.5]
-    with pytest.raises(raised):
-        future.result()
-    future, times = run(Service(answer, answer, None, answer, answer, DONE))
-    assert future.result() == DONE
-    assert len(times) == 6
+UNKNOWN = errors.BadRequestError("gone", status_code=404, code="upload_unknown")
+REFUSED = errors.BadRequestError("no", status_code=400)
 
 
-def test_failed_job_ends_polling_at_once() -> None:
+def test_failed_job_ends_polling() -> None:
     future, times = run(Service(errors.AsynchFailedError("no")))
     assert times == [1.0]
     with pytest.raises(errors.AsynchFailedError):
         future.result()
+
+
+@pytest.mark.parametrize(
+    ("script", "raised"),
+    [
+        ([errors.AuthenticationError("no")], errors.AuthenticationError),
+        ([errors.RedirectError("no")], errors.RedirectError),
+        ([REFUSED], errors.BadRequestError),
+        ([errors.InvalidResponseError("no")], errors.InvalidResponseError),
+        ([UNKNOWN], errors.AsynchExpiredError),
+        ([UNKNOWN, REFUSED, UNKNOWN], errors.BadRequestError),
+    ],
+)
+def test_third_refusal_in_a_row_ends_polling(script: list[object], raised: type[Exception]) -> None:
+    future, times = run(Service(*script))
+    assert times == [1.0, 2.0, 3.5]
+    with pytest.raises(raised) as caught:
+        future.result()
+    assert type(caught.value) is raised
+
+
+@pytest.mark.parametrize(
+    "refusal", [UNKNOWN, REFUSED, errors.AuthenticationError("no"), errors.RedirectError("no")], ids=repr
+)
+def test_job_survives_two_refusals_at_a_time(refusal: Exception) -> None:
+    future, times = run(Service(refusal, refusal, None, refusal, refusal, DONE))
+    assert future.result() == DONE
+    assert len(times) == 6
 
 
 def test_stopped_job_is_not_polled() -> None:
@@ -132,7 +145,7 @@ def test_stopped_job_is_not_polled() -> None:
 
 
 def test_jobs_share_one_thread_that_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("valence_integrations._service.asynch.FIRST_POLL", 0.01)
+    monkeypatch.setattr("valence_integrations._service.poller.FIRST_POLL", 0.01)
     poller = Poller(lambda request_id: {"id": request_id})
     futures = [poller.add(f"r-{n}", 60.0) for n in range(20)]
     polling = [thread for thread in threading.enumerate() if thread.name == "valence-poller"]

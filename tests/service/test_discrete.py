@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import socket
 import threading
 import time
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import voice
+from tests.service.peers import Peer, http
 from valence_integrations import Settings, errors
 from valence_integrations._audio import wav
 from valence_integrations._service.discrete import DiscreteClient
@@ -133,6 +137,46 @@ def test_every_form_of_retry_after(asked: str, seconds: float | None) -> None:
     response = requests.Response()
     response.headers["retry-after"] = asked
     assert _retry_after(response) == seconds
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ .*") | st.floats().map(str))
+def test_any_retry_after(asked: str) -> None:
+    response = requests.Response()
+    response.headers["retry-after"] = asked
+    seconds = _retry_after(response)
+    assert seconds is None or 0 <= seconds < math.inf
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), 1e308, float("inf"), float("nan"), True, "4.5", None, [], {}],
+    ids=lambda v: repr(v)[:9],
+)
+def test_seconds_in_a_rejection(value: object) -> None:
+    content = {"error_code": "AUDIO_TOO_SHORT", "min_duration_seconds": value, "actual_duration_seconds": value}
+    with Peer(http(content, "400 Bad")) as peer:
+        made = Settings(base_url=peer.url, api_key="k")
+        client = DiscreteClient(made, Transport(made, 1))
+        with pytest.raises(errors.AudioTooShortError) as caught:
+            client.send(client.body(WAV))
+    expected = 1e308 if value == 1e308 else None
+    assert (caught.value.min_duration, caught.value.actual_duration) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"message": "Limit Exceeded"}, "Limit Exceeded"),
+        ({"error": "first", "message": "second"}, "first"),
+        ({}, "Bad"),
+    ],
+)
+def test_message_of_a_gateway(asked: dict[str, str], text: str) -> None:
+    with Peer(http(asked, "400 Bad")) as peer:
+        made = Settings(base_url=peer.url, api_key="k")
+        client = DiscreteClient(made, Transport(made, 1))
+        with pytest.raises(errors.BadRequestError, match=rf"HTTP 400: {text}\)"):
+            client.send(client.body(WAV))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from tests.service.peers import (
     unanswered,
 )
 from valence_integrations import Settings, errors
+from valence_integrations._service import connections
+from valence_integrations._service.bounded import Call
 from valence_integrations._service.discrete import DiscreteClient
 from valence_integrations._service.transport import MAX_ANSWER_BYTES, Transport
 
@@ -307,13 +309,13 @@ class TestTime:
 
     @pytest.mark.parametrize("proxy", [False, True])
     def test_the_connect_timeout_is_that_of_all_addresses(
-        self, monkeypatch: pytest.MonkeyPatch, resolved: dict[str, list[str]], proxy: bool
+        self, monkeypatch: pytest.MonkeyPatch, bundle: Path, resolved: dict[str, list[str]], proxy: bool
     ) -> None:
         resolved["many.example"] = [f"127.0.0.{number}" for number in range(11, 19)]
         with unanswered() as port, at_most(0.6):
             if proxy:
-                monkeypatch.setenv("HTTP_PROXY", f"http://many.example:{port}")
-            url = "http://service.example" if proxy else f"http://many.example:{port}"
+                monkeypatch.setenv("HTTPS_PROXY", f"http://many.example:{port}")
+            url = "https://service.example" if proxy else f"http://many.example:{port}"
             with (
                 transport_to("http://127.0.0.1", (0.3, 5.0)) as transport,
                 pytest.raises(errors.NetworkError, match=r"many\.example:\d+ cannot be reached") as got,
@@ -363,6 +365,7 @@ class TestSize:
         peer = Peer(flooding(b"a" * 65_536, b"HTTP/1.1 200 OK\r\n\r\n"))
         with peer, pytest.raises(errors.InvalidResponseError, match="is larger than 4 MB; it begins with"):
             call(peer.url)
+        assert MAX_ANSWER_BYTES == 4_000_000
 
     @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
     def test_compressed_answer(self, encoding: str) -> None:
@@ -468,6 +471,39 @@ class TestConnections:
         ):
             assert [post(transport, peer.url).content for _ in range(2)] == [b"{}", b"{}"]
         assert peer.accepted == 2
+
+    @pytest.mark.parametrize("tls", [False, True])
+    @pytest.mark.parametrize(
+        "answer",
+        [OK, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n", CONTINUE + OK],
+        ids=["length", "chunks", "204", "interim"],
+    )
+    def test_second_answer_in_the_same_bytes_is_not_the_next_one(
+        self, bundle: Path, authority: trustme.CA, tls: bool, answer: bytes
+    ) -> None:
+        # http.client takes all of it at once into its buffer, and would drop the surplus with the buffer.
+        with (
+            Peer(in_turn(answer + OK.replace(b"{}", b"no"), OK), context_for(authority) if tls else None) as peer,
+            transport_to(peer.url) as transport,
+        ):
+            assert post(transport, peer.url).content in (b"{}", b"")
+            assert post(transport, peer.url).content == b"{}"
+        assert peer.accepted == 2, "the connection was closed"
+
+    def test_response_collected_later_does_not_end_another_call(self) -> None:
+        kept: list[Any] = []
+
+        class Kept(connections._Response):
+            def begin(self) -> None:
+                super().begin()
+                kept.append(self)
+                self._call = Call(1.0, 1)
+
+        with pytest.MonkeyPatch.context() as patch, Peer(OK) as peer, transport_to(peer.url) as transport:
+            patch.setattr(connections._BoundedConnection, "response_class", Kept)
+            for _ in range(3):
+                assert post(transport, peer.url).content == b"{}"
+        assert (peer.accepted, len(kept)) == (1, 3)
 
     def test_more_than_the_answer_through_a_proxy_over_tls(
         self, bundle: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,8 @@ import urllib3.exceptions
 import urllib3.util.ssl_
 
 from valence_integrations import errors
-from valence_integrations._service.bounded import BoundedTLSSocket, Call, UnusableAnswerError, use_bounded_connections
+from valence_integrations._service.bounded import BoundedTLSSocket, Call, UnusableAnswerError
+from valence_integrations._service.connections import use_bounded_connections
 
 __all__ = ["BoundedAdapter", "host_of"]
 

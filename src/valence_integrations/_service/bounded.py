@@ -7,24 +7,18 @@ slowly. No additional thread is needed.
 
 from __future__ import annotations
 
-import http.client
+import errno
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import urllib3
-import urllib3.connection
-from urllib3.util.ssltransport import SSLTransport
-
-from valence_integrations._service.connecting import connect
-
-__all__ = ["BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError", "use_bounded_connections"]
+__all__ = ["BoundedSocket", "BoundedTLSSocket", "Call", "CallTimeoutError", "UnusableAnswerError"]
 
 #: Bytes of an answer that are kept for error messages.
-_QUOTED = 1_000
+_QUOTED = 4_000
 
 _local = threading.local()
 
@@ -58,6 +52,8 @@ class Call:
         Time for the whole call.
     size : int
         Maximum number of bytes to receive.
+    allows : callable, optional
+        Returns whether to connect directly to an IP address; by default to all.
 
     Attributes
     ----------
@@ -65,11 +61,18 @@ class Call:
         Whether there was a connection. Without one, no part of the request was sent.
     beginning : bytearray
         The first bytes received.
+    answered : bool
+        Whether the answer is complete, so that nothing more is received.
+    surplus : bool
+        Whether bytes followed the complete answer.
     """
 
-    def __init__(self, seconds: float, size: int) -> None:
+    def __init__(self, seconds: float, size: int, allows: Callable[[str], bool] | None = None) -> None:
         self.connected = False
         self.beginning = bytearray()
+        self.answered = False
+        self.surplus = False
+        self.allows = allows
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._size = size
@@ -80,6 +83,11 @@ class Call:
         """Return the call of this thread."""
         call: Call = _local.call
         return call
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the call of this thread."""
+        return getattr(_local, "call", None) is self
 
     def __enter__(self) -> Call:
         _local.call = self
@@ -109,10 +117,15 @@ class Call:
     def check(self, size: int) -> None:
         """Raise UnusableAnswerError if `size` bytes are too many."""
         if size > self._size:
-            raise UnusableAnswerError(f"is larger than {self._size / 2**20:g} MB")
+            raise UnusableAnswerError(f"is larger than {self._size / 1e6:g} MB")
+
+    @property
+    def is_beginning_cut(self) -> bool:
+        """Whether more was received than is kept in `beginning`."""
+        return self._received > len(self.beginning)
 
 
-class _BoundedSocket(socket.socket):
+class BoundedSocket(socket.socket):
     """Applies the bounds of the thread's call. The socket's timeout bounds the silence of the peer."""
 
     _read_timeout = 0.0
@@ -156,6 +169,9 @@ class _BoundedSocket(socket.socket):
 
     def _receive(self, receive: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         call = Call.current()
+        if call.answered:
+            # As from a socket without data, so that a reader returns only what it holds.
+            raise BlockingIOError(errno.EAGAIN, "the answer is complete")
         left = call.seconds_left()
         super().settimeout(min(left, self._read_timeout))
         try:
@@ -164,7 +180,7 @@ class _BoundedSocket(socket.socket):
             raise (call.timed_out() if left <= self._read_timeout else CallTimeoutError(self._read_timeout)) from None
 
 
-class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
+class BoundedTLSSocket(BoundedSocket, ssl.SSLSocket):
     """The same over TLS."""
 
     # Sends through `send`, which is bounded.
@@ -186,61 +202,3 @@ class BoundedTLSSocket(_BoundedSocket, ssl.SSLSocket):
             self.close()  # ssl closes it after an OSError only
             raise
         self.settimeout(patience)
-
-
-class _Response(http.client.HTTPResponse):
-    # Not public: `begin` skips no interim answer but "100 Continue". After "101 Switching Protocols" comes no other.
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        while 101 < status < 200:
-            http.client.parse_headers(self.fp)
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-        return version, status, reason
-
-
-class _BoundedConnection(urllib3.connection.HTTPConnection):
-    response_class = _Response
-
-    def connect(self) -> None:
-        super().connect()
-        Call.current().connected = True
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        # Without a socket, http.client connects as soon as there is something to send.
-        Call.current().connected = self.sock is not None
-        super().request(*args, **kwargs)
-
-    # Not public, but urllib3's own SOCKS connections override it: the socket must be bounded before CONNECT is sent.
-    def _new_conn(self) -> socket.socket:
-        # A SOCKS connection asks the proxy to connect, and its timeout holds for each step.
-        plain = super()._new_conn() if hasattr(self, "_socks_options") else connect(self)
-        timeout = plain.gettimeout()
-        bounded = _BoundedSocket(plain.family, plain.type, plain.proto, plain.detach())
-        bounded.settimeout(timeout)
-        return bounded
-
-
-def _has_unread(sock: Any) -> bool:
-    """Return whether TLS, or TLS within TLS, holds bytes that were received and not read."""
-    if isinstance(sock, SSLTransport):
-        return sock.sslobj.pending() > 0 or sock.incoming.pending > 0 or _has_unread(sock.socket)
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-class _BoundedPool(urllib3.HTTPConnectionPool):
-    # Not public: urllib3 looks for unread bytes at the socket, where those that TLS has taken are not seen.
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None and _has_unread(conn.sock):
-            conn.close()
-        super()._put_conn(conn)
-
-
-def _bounded_pool(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
-    connection = type("BoundedConnection", (_BoundedConnection, pool.ConnectionCls), {})
-    return type("BoundedPool", (_BoundedPool, pool), {"ConnectionCls": connection})
-
-
-def use_bounded_connections(manager: urllib3.PoolManager) -> None:
-    """Make a pool manager, with or without a proxy, create bounded connections only."""
-    classes: Mapping[str, type[urllib3.HTTPConnectionPool]] = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _bounded_pool(pool) for scheme, pool in classes.items()}

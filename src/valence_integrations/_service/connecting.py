@@ -10,6 +10,9 @@ from typing import Any
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
+from valence_integrations._service.addresses import AddressRefusedError
+from valence_integrations._service.bounded import Call
+
 __all__ = ["connect"]
 
 
@@ -28,8 +31,16 @@ def connect(connection: Any) -> socket.socket:
     ------
     urllib3.exceptions.HTTPError
         Without a connection.
+    AddressRefusedError
+        If the call allows none of the addresses.
     """
+    allows = Call.current().allows
     addresses = _addresses(connection)
+    if allows is not None:
+        # Checked here, since a name may resolve to something else the next time.
+        addresses = list(filter(allows, addresses))
+        if not addresses:
+            raise AddressRefusedError
     deadline = time.monotonic() + connection.timeout
     failure: OSError = OSError("there is no address")
     for number, address in enumerate(addresses, 1):

@@ -9,12 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import requests
 
 from valence_integrations._audio.clip import IDEAL_RATE
 from valence_integrations._audio.open import open_clip
 from valence_integrations._service.transport import Transport
-from valence_integrations.errors import InvalidResponseError
 from valence_integrations.settings import Settings
 
 __all__ = ["DiscreteClient"]
@@ -57,7 +55,7 @@ class DiscreteClient:
         Returns
         -------
         dict
-            The service's answer.
+            The service's answer, with the key masked.
 
         Raises
         ------
@@ -69,7 +67,8 @@ class DiscreteClient:
             "x-api-key": self._settings.require_key(),
             "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}" if multipart else "application/json",
         }
-        return _read(self._transport.send("POST", self._url, data=_Pieces(body), headers=headers))
+        answer = self._transport.send("POST", self._url, data=_Pieces(body), headers=headers)
+        return answer.json_object("the service's answer")
 
     def _json_body(self, wav: bytes) -> bytes:
         import soxr
@@ -95,18 +94,3 @@ class _Pieces:
 
     def __len__(self) -> int:
         return sum(map(len, self._pieces))
-
-
-def _read(response: requests.Response) -> dict[str, Any]:
-    try:
-        answer = json.loads(response.content)
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    raise InvalidResponseError(
-        f"the service's answer is not a JSON object ({len(response.content)} bytes of "
-        f"{response.headers.get('Content-Type', 'no type')}).",
-        status_code=response.status_code,
-        remedy="Check base_url; if it is correct, try again.",
-    )

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from valence_integrations._service.transport import Transport
-from valence_integrations.errors import InvalidResponseError
-from valence_integrations.settings import revealed
 
 __all__ = ["health", "rate_limit_status"]
 
@@ -32,19 +30,9 @@ def rate_limit_status(transport: Transport, base_url: str, api_key: str) -> Mapp
     ValenceError
         See `Transport.send`.
     """
-    return _object(transport, base_url, "status", {"x-api-key": revealed(api_key)})
+    return _object(transport, base_url, "status", {"x-api-key": api_key})
 
 
 def _object(transport: Transport, base_url: str, page: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    response = transport.send("GET", f"{base_url}/v1/rate-limit/{page}", headers=headers)
-    try:
-        answer = response.json()
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, Mapping):
-        return answer
-    raise InvalidResponseError(
-        f"the answer about rate limits is not a JSON object ({len(response.content)} bytes).",
-        status_code=response.status_code,
-        remedy="Check base_url.",
-    )
+    answer = transport.send("GET", f"{base_url}/v1/rate-limit/{page}", headers=headers)
+    return answer.json_object("the answer about rate limits")

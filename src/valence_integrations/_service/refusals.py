@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import requests
-
 from valence_integrations import errors
-from valence_integrations.settings import revealed
+from valence_integrations._service.answer import Answer
 
-__all__ = ["masked", "raise_for_refusal"]
+__all__ = ["raise_for_refusal"]
 
-
-def masked(text: str, api_key: str | None, length: int = 300) -> str:
-    """Return the beginning of a text from the service, with the key masked."""
-    return (text.replace(revealed(api_key), "***") if api_key else text)[:length]
+#: Maximum lengths of texts of the service in errors.
+_MESSAGE, _ERROR_CODE = 300, 100
 
 
-def raise_for_refusal(response: requests.Response, host: str, api_key: str | None) -> None:
+def raise_for_refusal(answer: Answer, host: str, *, with_key: bool) -> None:
     """Raise the exception for a status of 300 or more.
 
     Parameters
     ----------
-    response : requests.Response
+    answer : Answer
         The answer.
     host : str
         Host that answered, for messages.
-    api_key : str or None
-        The key to mask in messages.
+    with_key : bool
+        Whether the key was sent, so that 401 and 403 refuse it.
     """
-    status = response.status_code
+    status = answer.status_code
     if status < 300:
         return
     if status < 400:
-        address = masked(response.headers.get("Location", "another address").partition("?")[0], api_key)
+        address = answer.headers.get("Location", "another address").partition("?")[0][:_MESSAGE]
         raise errors.RedirectError(
             f"{host} redirects to {address!r}; the key is not sent to any other address than the service's.",
             remedy="If the service has moved, set base_url to its new address.",
         )
-    body = _json(response)
-    code = str(body["error_code"]) if body.get("error_code") else None
-    message = masked(str(body.get("error") or body.get("detail") or response.reason or "no reason given"), api_key)
-    if status in (401, 403) and "x-api-key" in response.request.headers:
+    body = _json(answer)
+    code = str(body["error_code"])[:_ERROR_CODE] if body.get("error_code") else None
+    reasons = (body.get("error"), body.get("detail"), body.get("message"), answer.reason, "no reason given")
+    message = str(next(filter(None, reasons)))[:_MESSAGE]
+    if status in (401, 403) and with_key:
         raise errors.AuthenticationError(
             f"the service refuses the API key (HTTP {status}: {message}).", remedy="Check VALENCE_API_KEY or api_key."
         )
@@ -56,7 +52,7 @@ def raise_for_refusal(response: requests.Response, host: str, api_key: str | Non
             remedy="Lower concurrency, or wait for the quota.",
             status_code=status,
             error_code=code,
-            retry_after=_retry_after(response),
+            retry_after=_retry_after(answer),
         )
     if status >= 500:
         raise errors.ServerError(
@@ -64,7 +60,7 @@ def raise_for_refusal(response: requests.Response, host: str, api_key: str | Non
             remedy="Try again later.",
             status_code=status,
             error_code=code,
-            retry_after=_retry_after(response),
+            retry_after=_retry_after(answer),
         )
     raise _rejected(status, code, message, body)
 
@@ -104,22 +100,27 @@ def _rejected(status: int, code: str | None, message: str, body: Mapping[str, An
     )
 
 
-def _json(response: requests.Response) -> Mapping[str, Any]:
+def _json(answer: Answer) -> Mapping[str, Any]:
     try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
+        body = answer.json()
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _seconds(body: Mapping[str, Any], key: str) -> float | None:
     value = body.get(key)
-    return float(value) if isinstance(value, (int, float)) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(answer: Answer) -> float | None:
     """Seconds to wait, from a ``Retry-After`` header with a number or a date."""
-    value = response.headers.get("Retry-After")
+    value = answer.headers.get("Retry-After")
     if value is None:
         return None
     try:
@@ -127,6 +128,6 @@ def _retry_after(response: requests.Response) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError, IndexError, OSError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None

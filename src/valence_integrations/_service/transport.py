@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,15 +17,18 @@ import urllib3.exceptions
 
 from valence_integrations import errors
 from valence_integrations._service.adapter import BoundedAdapter, host_of
+from valence_integrations._service.addresses import AddressRefusedError, is_loopback, is_public, literal_address
+from valence_integrations._service.answer import Answer
 from valence_integrations._service.bounded import Call, CallTimeoutError, UnusableAnswerError
-from valence_integrations._service.refusals import masked, raise_for_refusal
+from valence_integrations._service.masking import Mask
+from valence_integrations._service.refusals import raise_for_refusal
 from valence_integrations._version import __version__
 from valence_integrations.settings import Settings
 
 __all__ = ["Transport"]
 
 #: Maximum size of an answer in bytes, headers included.
-MAX_ANSWER_BYTES = 4 * 2**20
+MAX_ANSWER_BYTES = 4_000_000
 
 _HEADERS = {"User-Agent": f"valence-integrations/{__version__}", "Accept-Encoding": "identity"}
 
@@ -47,6 +53,7 @@ class Transport:
 
     def __init__(self, settings: Settings, pool_size: int) -> None:
         self._settings = settings
+        self._mask = Mask(())
         self._proxies: dict[tuple[str, str], dict[str, str]] = {}
         ca_bundle = (
             os.environ.get("REQUESTS_CA_BUNDLE")
@@ -59,13 +66,16 @@ class Transport:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
-    def send(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+    def send(self, method: str, url: str, **kwargs: Any) -> Answer:
         """Send one request and read the complete answer.
 
         The whole call, connecting included, takes no longer than the sum of both timeouts. Connecting takes no longer
         than the connect timeout, however many addresses the host has. Two steps are not bounded as a whole: resolving
         the host's name, which Python cannot interrupt, and the handshake with a SOCKS proxy, whose timeout holds for
         each step.
+
+        Another host than `base_url`'s, which only the service can have named, must be `https://` and must have a public
+        address; see `check_url`.
 
         Parameters
         ----------
@@ -77,35 +87,100 @@ class Transport:
         Raises
         ------
         CallError
-            If there is no usable answer.
+            If there is no usable answer, or if the address is refused.
         AudioError
             If the service rejects the audio.
         JobError
-            If the service rejects the key or redirects, or if a proxy or the CA bundle cannot be used.
+            If the service rejects the key or redirects, or if the key, a proxy or the CA bundle cannot be used.
         """
         kwargs.pop("timeout", None)  # the timeouts of the settings apply to every call
         request, address, host = _prepared(method, url, **kwargs)
+        key = request.headers.get("x-api-key")
         proxies = self._proxies_for(address)
-        with Call(sum(self._settings.timeout), MAX_ANSWER_BYTES) as call:
+        allows = None if self._is_service(address) else self._check_of_addresses(address)
+        failure: BaseException
+        with Call(sum(self._settings.timeout), MAX_ANSWER_BYTES, allows) as call:
             try:
                 response = self._session.send(
                     request, timeout=self._settings.timeout, allow_redirects=False, stream=True, proxies=proxies
                 )
-            except errors.ValenceError:
-                raise
-            except (CallTimeoutError, UnusableAnswerError, urllib3.exceptions.HTTPError, ValueError) as error:
-                proxy = requests.utils.select_proxy(address, proxies)
-                peer = f"{host} through the proxy {host_of(proxy)}" if proxy else host
-                failure = self._failure(error, peer, call)
+            except AddressRefusedError:
+                failure = _refused(host)
+            except (CallTimeoutError, UnusableAnswerError, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+                # Settings errors of the adapter are ValueErrors, too.
+                if isinstance(error, errors.ValenceError):
+                    failure = error
+                else:
+                    proxy = self._proxy_for(address)
+                    peer = f"{host} through the proxy {host_of(proxy)}" if proxy else host
+                    failure = self._failure(error, peer, call, key)
+            except (KeyboardInterrupt, SystemExit, MemoryError) as interruption:
+                failure = interruption
             else:
-                raise_for_refusal(response, host, self._settings.api_key)
-                return response
-        # Raised outside the except block to have no context, which would show the URL and keep the socket open.
-        raise failure
+                answer = Answer(response, self._mask_for(key))
+                raise_for_refusal(answer, host, with_key=key is not None)
+                return answer
+        # Raised outside the except block and without the traceback: the context would keep the socket open, and the
+        # variables of http.client hold the key.
+        raise failure.with_traceback(None)
+
+    def check_url(self, url: str) -> None:
+        """Check a URL that the service has named, as far as that is possible without connecting.
+
+        Raises
+        ------
+        CallError
+            If it is neither `https://` nor of this machine, or has a private address although `base_url` has none.
+            Through a proxy, which resolves names, only addresses in numbers can be checked.
+        """
+        _, address, host = _prepared("PUT", url)
+        if self._is_service(address):
+            return
+        parts = urlsplit(address)
+        literal = literal_address(parts.hostname or "")
+        if literal is not None:
+            refused = not self._allows(parts.scheme, literal)
+        else:
+            refused = parts.scheme == "http" and self._proxy_for(address) is not None
+        if refused:
+            raise _refused(host)
 
     def close(self) -> None:
         """Close all idle connections."""
         self._session.close()
+
+    def _is_service(self, address: str) -> bool:
+        """Return whether a URL is of the same origin as `base_url`."""
+        base_url = self._settings.base_url
+        return address.startswith(f"{base_url}/") or _origin(address) == _origin(base_url)
+
+    def _check_of_addresses(self, address: str) -> Callable[[str], bool] | None:
+        """Return the check of IP addresses to connect to for a URL of another host; None through a proxy."""
+        self.check_url(address)
+        return None if self._proxy_for(address) else partial(self._allows, urlsplit(address).scheme)
+
+    def _allows(self, scheme: str, address: str) -> bool:
+        """Return whether a host that the service has named may have an IP address."""
+        if scheme == "http" and not is_loopback(address):
+            return False
+        return is_public(address) or self._is_service_private()
+
+    def _is_service_private(self) -> bool:
+        """Return whether `base_url` has a private address, as the sandbox has."""
+        _, host, port = _origin(self._settings.base_url)
+        literal = literal_address(host)
+        try:
+            found = [literal] if literal else [str(where[0]) for *_, where in socket.getaddrinfo(host, port)]
+        except (OSError, UnicodeError):
+            return False
+        return not all(map(is_public, found))
+
+    def _mask_for(self, key: str | None) -> Mask:
+        """Return a mask of all keys that were sent, and of the current one, which may be another."""
+        keys = {*self._mask.keys, *filter(None, (key, self._settings.api_key))}
+        if keys != self._mask.keys:
+            self._mask = Mask(keys)
+        return self._mask
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """Return the proxies for a URL, which are determined once for each host."""
@@ -115,7 +190,11 @@ class Transport:
             self._proxies[key] = requests.utils.get_environ_proxies(url)
         return self._proxies[key]
 
-    def _failure(self, error: Exception, peer: str, call: Call) -> errors.CallError:
+    def _proxy_for(self, url: str) -> str | None:
+        proxy: str | None = requests.utils.select_proxy(url, self._proxies_for(url))
+        return proxy
+
+    def _failure(self, error: Exception, peer: str, call: Call, key: str | None) -> errors.CallError:
         """Return the exception for a call without an answer."""
         if isinstance(error, CallTimeoutError):
             return errors.ReadTimeoutError(
@@ -126,7 +205,7 @@ class Transport:
         if not call.connected:
             if isinstance(error, urllib3.exceptions.SSLError):
                 return errors.NetworkError(
-                    f"no secure connection to {peer}: {error}.",
+                    f"no secure connection to {peer}: {self._mask_for(key)(str(error))[:500]}.",
                     sent=False,
                     code="tls_failed",
                     remedy="Check the proxy and REQUESTS_CA_BUNDLE.",
@@ -139,18 +218,36 @@ class Transport:
                 remedy="Check the network, base_url and the proxies.",
             )
         if isinstance(error, UnusableAnswerError):
-            return self._unusable(peer, str(error), call)
+            return self._unusable(peer, str(error), call, key)
         if _is_invalid_http(error):
-            return self._unusable(peer, "is not valid HTTP", call)
+            return self._unusable(peer, "is not valid HTTP", call, key)
         return errors.NetworkError(
             f"the connection to {peer} broke before the answer was complete.", code="connection_broken"
         )
 
-    def _unusable(self, peer: str, reason: str, call: Call) -> errors.InvalidResponseError:
-        beginning = masked(call.beginning.decode("latin-1"), self._settings.api_key, 200)
+    def _unusable(self, peer: str, reason: str, call: Call, key: str | None) -> errors.InvalidResponseError:
+        mask, beginning = self._mask_for(key), call.beginning.decode("latin-1")
+        quoted = (mask.cut if call.is_beginning_cut else mask)(beginning)[:200]
         return errors.InvalidResponseError(
-            f"the answer from {peer} {reason}; it begins with {beginning!r}.", remedy="Check base_url and the proxies."
+            f"the answer from {peer} {mask(reason)}; it begins with {quoted!r}.",
+            remedy="Check base_url and the proxies.",
         )
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port, the same for every spelling."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme.lower(), (parts.hostname or "").rstrip("."), port
+
+
+def _refused(host: str) -> errors.CallError:
+    return errors.CallError(
+        f"the service asks to send the upload to {host[:200]}, which is not a public https:// address.",
+        code="upload_url_refused",
+        setting="long_audio",
+        remedy='Nothing was sent there. Report this, or use long_audio="chunk", which uploads nothing.',
+    )
 
 
 def _is_invalid_http(error: Exception) -> bool:
@@ -179,6 +276,15 @@ def _prepared(
     if not address.startswith(("https:", "http:")):
         # The URL is not quoted, because the query of a presigned URL is a secret.
         raise errors.InvalidResponseError("the service returned an invalid URL.", remedy="Try again.")
+    for value in (headers or {}).values():
+        if not value.isascii() or not value.isprintable():
+            # requests would raise an error that has the key.
+            raise errors.SettingsError(
+                "VALENCE_API_KEY must be printable ASCII characters.",
+                code="invalid_environment",
+                setting="api_key",
+                remedy="Copy it again.",
+            )
     request.prepare_headers(headers)
     request.prepare_body(data, None, json)
     request.headers.update(_HEADERS)

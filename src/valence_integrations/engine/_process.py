@@ -17,8 +17,9 @@ from valence_integrations._limits.limiter import Limiter
 from valence_integrations._limits.place import account, places
 from valence_integrations._limits.policy import Policy, Window
 from valence_integrations._limits.shared import SharedLedger
-from valence_integrations._service.asynch import AsynchClient, Poller
+from valence_integrations._service.asynch import AsynchClient
 from valence_integrations._service.discrete import DiscreteClient
+from valence_integrations._service.poller import Poller
 from valence_integrations._service.probe import rate_limit_status
 from valence_integrations._service.transport import Transport
 from valence_integrations._store.cache import ResultCache, cache_directory, state_directory

@@ -41,6 +41,8 @@ Code: TypeAlias = Literal[
     "read_timeout",
     "invalid_response",
     # long items
+    "upload_url_refused",
+    "upload_unknown",
     "asynch_failed",
     "asynch_expired",
     "asynch_timeout",

@@ -25,6 +25,7 @@ from valence_integrations.settings._checks import (
     validate_timeout,
 )
 from valence_integrations.settings._rate_limits import DEFAULT_CONCURRENCY, RateLimits, validate_limits
+from valence_integrations.settings._secret import Key
 from valence_integrations.settings._secret import Secret as Secret
 from valence_integrations.settings._secret import revealed as revealed
 
@@ -274,7 +275,7 @@ class Settings:
                 "pickles do not contain the key). To try it without a key, use valence_integrations.sandbox.Sandbox.",
             )
         try:
-            return validate_key(revealed(key))
+            return Key(validate_key(revealed(key)))
         except SettingsError as error:
             raise _invalid_environment("VALENCE_API_KEY", f"is invalid: {error.headline}", "api_key") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-__all__ = ["Secret", "revealed"]
+__all__ = ["Key", "Secret", "revealed"]
 
 _MASK = "***"
 
@@ -43,6 +43,22 @@ class Secret(str):
 
     def __reduce__(self) -> tuple[Callable[[None], None], tuple[None]]:
         return copy.copy, (None,)
+
+
+class Key(str):
+    """The key itself, with a masked repr: tools that show the variables of a traceback use it.
+
+    Examples
+    --------
+    >>> from valence_integrations.settings._secret import Key
+    >>> {"x-api-key": Key("sk-1234")}
+    {'x-api-key': '***'}
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_MASK)
 
 
 def revealed(key: str) -> str:
