@@ -7,6 +7,9 @@ import gzip
 import json
 import logging
 import socket
+import subprocess
+import sys
+import textwrap
 import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -290,6 +293,33 @@ class TestKey:
         assert got.value.__traceback__ is not None
         frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(got.value.__traceback__)]
         assert not any("http/client" in name or "urllib3" in name for name in frames)
+
+    def test_pytest_with_local_variables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        test = """
+            from valence_integrations import Settings
+            from valence_integrations._service.asynch import AsynchClient
+            from valence_integrations._service.discrete import DiscreteClient
+            from valence_integrations._service.probe import rate_limit_status
+            from valence_integrations._service.transport import Transport
+            settings = Settings()
+            transport = Transport(settings, 1)
+            def test_discrete():
+                DiscreteClient(settings, transport).send([b"a"])
+            def test_poll():
+                AsynchClient(settings, transport).poll("r-1")
+            def test_account():
+                rate_limit_status(transport, settings.base_url, settings.require_key())
+        """
+        (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
+        monkeypatch.setenv("VALENCE_API_KEY", KEY)
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        with Peer(http({"error": KEY}, "401 No")) as peer:
+            monkeypatch.setenv("VALENCE_API_BASE_URL", peer.url)
+            command = [sys.executable, "-m", "pytest", "-lvv", "--full-trace", "-p", "no:cacheprovider", "test_it.py"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert "3 failed" in done.stdout
+        assert "'x-api-key': '***'" in done.stdout, "variables are shown"
+        assert KEY[:12] not in done.stdout + done.stderr
 
     @pytest.mark.parametrize("key", ["sk-live\n-0123", "sk-live-é", "sk-live-\x7f", "sk-live-\u2026"])
     def test_key_that_no_header_can_hold(self, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
