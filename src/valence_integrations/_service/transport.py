@@ -177,9 +177,9 @@ class Transport:
 
     def _mask_for(self, key: str | None) -> Mask:
         """Return a mask of all keys that were sent, and of the current one, which may be another."""
-        keys = {*self._mask.keys, *filter(None, (key, self._settings.api_key))}
-        if keys != self._mask.keys:
-            self._mask = Mask(keys)
+        known, current = self._mask.keys, self._settings.api_key
+        if not {key, current} - {None} <= known:
+            self._mask = Mask({*known, *filter(None, (key, current))})
         return self._mask
 
     def _proxies_for(self, url: str) -> dict[str, str]:

@@ -83,6 +83,10 @@ _CAUSES = {
     "endpoint_not_found": Cause(
         "The service has no such path", "Check base_url (--base-url) and discrete_path (VALENCE_DISCRETE_PATH)."
     ),
+    "upload_url_refused": Cause(
+        "Upload to an address that is not public", 'Report it, or use long_audio="chunk" (--long chunk).'
+    ),
+    "upload_unknown": _NO_RESULT,
     "asynch_failed": Cause(
         "The AsynchAPI could not process it", 'Check the audio, or use long_audio="chunk" (--long chunk).'
     ),
