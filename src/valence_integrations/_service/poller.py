@@ -60,7 +60,8 @@ class Poller:
     """Polls all pending jobs from one thread, which ends with the last job.
 
     A poll that fails is repeated: after a failure of the network or the service until the deadline of the job, after a
-    refusal or an answer that cannot be read twice. `AsynchExpiredError` means that the service has said three times that it does not know the request.
+    refusal or an unreadable answer twice. `AsynchExpiredError` means that the service has said three times that it does
+    not know the request.
 
     Parameters
     ----------

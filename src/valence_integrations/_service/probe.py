@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from valence_integrations._service.transport import Transport
+from valence_integrations.settings import Key, revealed
 
 __all__ = ["health", "rate_limit_status"]
 
@@ -30,7 +31,7 @@ def rate_limit_status(transport: Transport, base_url: str, api_key: str) -> Mapp
     ValenceError
         See `Transport.send`.
     """
-    return _object(transport, base_url, "status", {"x-api-key": api_key})
+    return _object(transport, base_url, "status", {"x-api-key": Key(revealed(api_key))})
 
 
 def _object(transport: Transport, base_url: str, page: str, headers: Mapping[str, str]) -> Mapping[str, Any]:

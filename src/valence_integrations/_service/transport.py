@@ -23,7 +23,7 @@ from valence_integrations._service.bounded import Call, CallTimeoutError, Unusab
 from valence_integrations._service.masking import Mask
 from valence_integrations._service.refusals import raise_for_refusal
 from valence_integrations._version import __version__
-from valence_integrations.settings import Settings
+from valence_integrations.settings import Settings, revealed
 
 __all__ = ["Transport"]
 
@@ -178,6 +178,7 @@ class Transport:
     def _mask_for(self, key: str | None) -> Mask:
         """Return a mask of all keys that were sent, and of the current one, which may be another."""
         known, current = self._mask.keys, self._settings.api_key
+        current = current and revealed(current)
         if not {key, current} - {None} <= known:
             self._mask = Mask({*known, *filter(None, (key, current))})
         return self._mask

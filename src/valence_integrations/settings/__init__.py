@@ -25,7 +25,7 @@ from valence_integrations.settings._checks import (
     validate_timeout,
 )
 from valence_integrations.settings._rate_limits import DEFAULT_CONCURRENCY, RateLimits, validate_limits
-from valence_integrations.settings._secret import Key
+from valence_integrations.settings._secret import Key as Key
 from valence_integrations.settings._secret import Secret as Secret
 from valence_integrations.settings._secret import revealed as revealed
 
