@@ -212,6 +212,7 @@ def test_a_password_in_an_address_is_not_shown(url: str) -> None:
         ("emotions", ["joy", "anger"]),
         ("sampling_rate", 16_000.5),
         ("sampling_rate", 16),
+        ("sampling_rate", 16_000_000),
         ("sampling_rate", True),
         ("min_confidence", float("nan")),
         ("min_confidence", True),

@@ -7,14 +7,14 @@ import os
 import re
 import resource
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run, clip
-from valence_integrations import Engine, Settings, errors
+from valence_integrations import Settings
 from valence_integrations.cli.journal import Journal
 from valence_integrations.cli.rows import Row
 from valence_integrations.results import EmotionPrediction
@@ -303,20 +303,11 @@ class TestStopped:
             journal.add(Row("b.wav", "b.wav", {}), prediction)
             assert journal.find(row) == journal.find(Row("b.wav", "b.wav", {}))
 
-    def test_no_failure_warning_beside_the_summary(
-        self, run: Run, clips: Path, account: Sandbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        category = getattr(errors, "PartialFailureWarning", UserWarning)
-        monkeypatch.setattr(errors, "PartialFailureWarning", category, raising=False)
-        iter_predict = Engine.iter_predict
-
-        def warned(engine: Engine, items: Iterable[object], **options: Any) -> Iterator[EmotionPrediction]:
-            yield from iter_predict(engine, items, **options)
-            warnings.warn(category("1 of 4 items failed"), stacklevel=1)
-
-        monkeypatch.setattr(Engine, "iter_predict", warned)
+    def test_no_failure_warning_beside_the_summary(self, run: Run, clips: Path, account: Sandbox) -> None:
         (clips / "b.wav").write_bytes(b"")
-        result = run("annotate", "calls", "-o", "calls.csv", "-q")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            result = run("annotate", "calls", "-o", "calls.csv", "-q")
         assert result.err == "1 item of 4 failed:\n  calls/b.wav: the file is empty.\n"
 
 

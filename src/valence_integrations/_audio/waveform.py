@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from valence_integrations._audio.failures import shown
 from valence_integrations.errors import UnreadableAudioError
+from valence_integrations.settings import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE
 
 __all__ = [
     "FORMS",
@@ -27,12 +28,6 @@ __all__ = [
 
 Int16: TypeAlias = npt.NDArray[np.int16]
 Float32: TypeAlias = npt.NDArray[np.float32]
-
-#: Lower rates, in Hz, cannot carry speech and are considered a mistake.
-_LOWEST_RATE = 1_000
-
-#: Higher rates, in Hz, are no audio's: recorders of bats reach 500 kHz.
-_HIGHEST_RATE = 1_000_000
 
 #: As in libsndfile.
 _HIGHEST_CHANNELS = 1024
@@ -90,12 +85,12 @@ def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def checked_rate(sampling_rate: Any) -> int:
     try:
         rate = int(sampling_rate)
-        if rate == sampling_rate and _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        if rate == sampling_rate and MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE:
             return rate
     except (TypeError, ValueError, OverflowError):
         pass
     raise UnreadableAudioError(
-        f"its sampling_rate must be a whole number of {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, "
+        f"its sampling_rate must be a whole number of {MIN_SAMPLING_RATE} to {MAX_SAMPLING_RATE} Hz, "
         f"not {shown(sampling_rate)}.",
         code="sampling_rate_invalid",
     )

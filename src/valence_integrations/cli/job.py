@@ -93,8 +93,7 @@ class Job:
         predictions = cast("Generator[EmotionPrediction]", found)
         with warnings.catch_warnings():
             # The summary lists failures.
-            if hasattr(errors, "PartialFailureWarning"):
-                warnings.simplefilter("ignore", errors.PartialFailureWarning)
+            warnings.simplefilter("ignore", errors.PartialFailureWarning)
             try:
                 for position, prediction in enumerate(predictions):
                     self._keep(position, prediction)

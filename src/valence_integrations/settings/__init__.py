@@ -34,8 +34,8 @@ __all__ = ["DEFAULT_BASE_URL", "DEFAULT_CONCURRENCY", "EMOTIONS", "RateLimits", 
 #: Settings that an item's prediction depends on, apart from the address of the service.
 ANSWER_SETTINGS = ("discrete_path", "model", "payload", "sampling_rate", "short_audio", "long_audio", "min_confidence")
 
-#: Lower sampling rates, in Hz, cannot carry speech and are considered a mistake.
-MIN_SAMPLING_RATE = 1_000
+#: Lower sampling rates, in Hz, cannot carry speech, and higher ones are no audio's (recorders of bats reach 500 kHz).
+MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 1_000, 1_000_000
 
 #: Emotions of each of the vendor's models [SDK 1.0.0], in alphabetical order.
 EMOTIONS: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +59,7 @@ _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "model": validate_model,
     "emotions": validate_emotions,
     "payload": partial(check_choice, "payload", choices=get_args(Payload)),
-    "sampling_rate": partial(check_count, "sampling_rate", least=MIN_SAMPLING_RATE),
+    "sampling_rate": partial(check_count, "sampling_rate", least=MIN_SAMPLING_RATE, most=MAX_SAMPLING_RATE),
     "short_audio": partial(check_choice, "short_audio", choices=get_args(ShortAudio)),
     "long_audio": partial(check_choice, "long_audio", choices=get_args(LongAudio)),
     "min_confidence": partial(check_number, "min_confidence", highest=1.0),
@@ -145,7 +145,7 @@ class Settings:
         Body of a DiscreteAPI call. ``"json"`` sends 4.5 s of audio from 0.5 s on as numbers, as the quickstart does:
         about twenty times as many bytes.
     sampling_rate : int, default=16000
-        Sampling rate, in Hz, of waveforms that have none; 1000 at least.
+        Sampling rate, in Hz, of waveforms that have none; 1000 to 1000000.
     short_audio : {"pad", "repeat", "skip", "error"}, default="pad"
         What to do with items under 5.0 s [``VALENCE_SHORT_AUDIO``].
     long_audio : {"asynch", "chunk", "truncate", "skip", "error"}, default="asynch"

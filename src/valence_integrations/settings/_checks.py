@@ -39,13 +39,16 @@ def check_flag(name: str, value: object) -> bool:
     return value
 
 
-def check_count(name: str, value: object, *, optional: bool = False, least: int = 1) -> int | None:
-    """Raise unless `value` is a whole number of at least `least`, or None if that is allowed."""
+def check_count(
+    name: str, value: object, *, optional: bool = False, least: int = 1, most: float = math.inf
+) -> int | None:
+    """Raise unless `value` is a whole number between `least` and `most`, or None if that is allowed."""
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise SettingsError(
-            f"must be a whole number of at least {least}, not {value!r}.",
+            f"must be a whole number of {f'at least {least}' if most == math.inf else f'{least} to {most}'}, "
+            f"not {value!r}.",
             setting=name,
             remedy="None is also accepted." if optional else None,
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from valence_integrations._audio.routing import LEAST_SECONDS
 from valence_integrations.engine import Engine, check_engine, shared_engine, warn_outside, warn_unknown_emotions
 from valence_integrations.errors import SettingsError
 from valence_integrations.settings import (
@@ -36,10 +37,6 @@ Output = Literal["scores", "label", "both"]
 
 #: Parameters that change the answer and that are also settings of an engine.
 _SHARED = ("model", "emotions", "sampling_rate", "short_audio", "long_audio", "min_confidence")
-
-
-#: Shorter rows of a matrix are numbers, and not speech; they are not sent.
-_MIN_SECONDS = 0.1
 
 
 class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -281,7 +278,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
         if matrix.dtype.kind not in "iuf":
             raise TypeError(f"The samples of waveforms must be numbers, not {matrix.dtype}.")
         rate = self._settings().sampling_rate
-        if matrix.shape[1] >= _MIN_SECONDS * rate:
+        if matrix.shape[1] >= LEAST_SECONDS * rate:
             return list(matrix)
         if not reset:
             warn_outside(
