@@ -295,6 +295,8 @@ def test_missing_items(missing: object) -> None:
         ((16_000, WAVE), r"not \(sampling_rate, waveform\)"),
         (io.StringIO("text"), 'mode "rb"'),
         (encoded(np.array([0.0, np.nan, 0.5]), format="WAV", subtype="FLOAT"), "NaN or infinite"),
+        (encoded(np.array([0.0, 3e38, 0.5]), format="WAV", subtype="FLOAT"), "NaN or infinite"),
+        (encoded(np.full((9, 2), 3e38), format="WAV", subtype="FLOAT"), "NaN or infinite"),
     ],
     ids=str,
 )

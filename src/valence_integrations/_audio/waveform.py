@@ -154,11 +154,14 @@ def mix_down(block: Float32) -> Float32:
     channels = block.shape[1]
     if channels == 1:
         return block[:, 0]
-    return block @ np.full(channels, 1.0 / channels, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mixed: Float32 = block @ np.full(channels, 1.0 / channels, dtype=np.float32)
+    return mixed
 
 
 def to_int16(block: Float32) -> Int16:
-    scaled = np.rint(block * np.float32(32768))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.rint(block * np.float32(32768))
     if not np.isfinite(scaled).all():
         raise _not_finite()
     pcm: Int16 = np.clip(scaled, -32768, 32767).astype(np.int16)
