@@ -325,7 +325,7 @@ class TestKey:
     def test_key_that_no_header_can_hold(self, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VALENCE_API_KEY", key)
         settings = Settings(base_url="http://127.0.0.1:9")
-        with pytest.raises(errors.SettingsError, match="VALENCE_API_KEY must be printable") as got:
+        with pytest.raises(errors.SettingsError, match="VALENCE_API_KEY is invalid: api_key must be printable") as got:
             discrete(Transport(settings, 1), settings, Path())
         assert "sk-live" not in everything_about(got.value)
 
@@ -513,8 +513,9 @@ class TestUpload:
                 raise failure
 
             monkeypatch.setattr(sdk, "upload", fails)
-            with pytest.raises(errors.ItemError):
+            with pytest.raises(errors.ValenceError) as got:
                 client.upload(call)
+            assert got.value.code == ("no_threads" if isinstance(failure, RuntimeError) else "invalid_response")
 
 
 class TestPoll:
@@ -528,7 +529,7 @@ class TestPoll:
     def test_accepted(self, content: bytes, call: Path) -> None:
         assert outcome("poll", http(content, "202 Accepted"), call) is None
 
-    @pytest.mark.parametrize("content", [DONE, {"status": "completed", "results": {"emotions": [{"emotion": "sad"}]}}])
+    @pytest.mark.parametrize("content", [DONE, {"status": "completed", "results": {"emotions": DONE["emotions"]}}])
     def test_completed(self, content: dict[str, Any], call: Path) -> None:
         assert outcome("poll", http(content), call) == content
 

@@ -54,7 +54,8 @@ def read_timeline(answer: object, duration: float) -> tuple[EmotionSegment, ...]
     InvalidResponseError
         If the answer has no timeline, or a time is negative, long after the end of the item, or before its start.
     """
-    rows = answer.get("emotions") if isinstance(answer, Mapping) else None
+    results = answer.get("results", answer) if isinstance(answer, Mapping) else None
+    rows = results.get("emotions") if isinstance(results, Mapping) else None
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
         raise _invalid(answer)
     latest = duration + _MAX_OVERRUN

@@ -20,6 +20,8 @@ __all__ = ["Answers", "CachedAnswer"]
 #: A cached value: {"response": ...}, and for an upload its "request_id"; has "cached" if no call was billed for it.
 CachedAnswer: TypeAlias = "dict[str, Any]"
 
+Begin: TypeAlias = "Callable[[Future[CachedAnswer]], None]"
+
 
 class Answers:
     """Answers of one job.
@@ -63,7 +65,7 @@ class Answers:
         self._active = 0
         self._idle = threading.Condition()
 
-    def find(self, key: str, begin: Callable[[Future[CachedAnswer]], None]) -> Future[CachedAnswer]:
+    def find(self, key: str, begin: Begin, begin_later: Begin | None = None) -> Future[CachedAnswer]:
         """Return a future of the answer to a key: cached, in flight, or started now.
 
         Parameters
@@ -71,8 +73,11 @@ class Answers:
         key : str
             See `cache_key`.
         begin : callable
-            Called with a new future if no other call, job or process provides the answer: now, or later in another
-            thread, if another process had claimed the key. Must complete the future, at once or later.
+            Called with a new future if no other call, job or process provides the answer. Must complete the future, at
+            once or later.
+        begin_later : callable, optional
+            Called instead, in another thread and after this method has returned, if another process had claimed the
+            key; by default `begin`.
         """
         with self._lock:
             known = self._in_flight.get(key)
@@ -93,7 +98,7 @@ class Answers:
             if self._cache.claim(key):
                 self._begin(key, fresh, begin)
             else:
-                self._others.add(lambda: self._is_claim_over(key, fresh, begin), fresh.set_exception)
+                self._others.add(lambda: self._is_claim_over(key, fresh, begin_later or begin), fresh.set_exception)
         except BaseException as error:
             fresh.set_exception(error)
         return fresh
@@ -113,7 +118,7 @@ class Answers:
             self._idle.wait_for(lambda: not self._active, seconds)
             return self._active
 
-    def _begin(self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]) -> None:
+    def _begin(self, key: str, fresh: Future[CachedAnswer], begin: Begin) -> None:
         fresh.add_done_callback(partial(self._release_claim, key))
         with self._count_active():
             try:
@@ -121,9 +126,7 @@ class Answers:
             except BaseException as error:
                 fresh.set_exception(error)
 
-    def _is_claim_over(
-        self, key: str, fresh: Future[CachedAnswer], begin: Callable[[Future[CachedAnswer]], None]
-    ) -> bool:
+    def _is_claim_over(self, key: str, fresh: Future[CachedAnswer], begin: Begin) -> bool:
         """Use the answer of another job or process, or take over its claim."""
         if self._cache.claim(key):
             self._submit(lambda: self._begin(key, fresh, begin))

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,7 +82,8 @@ class Calls:
                 self.keep_recipe(recipe_key, Recipe("asynch", duration, padded=False, parts=(sent,)))
             return self.answers.find(
                 cache_key(self._settings, "asynch", digest),
-                lambda fresh: self._begin_timeline(clip, wav, duration, digest, fresh),
+                lambda fresh: self._fetch_timeline(clip, wav, duration, digest, fresh),
+                lambda fresh: self._render_again(clip, duration, digest, fresh),
             )
 
     def recipe(self, key: str) -> Recipe | None:
@@ -95,9 +95,15 @@ class Calls:
         """Store the recipe of a file."""
         self._cache.put_recipe(key, vars(recipe))
 
-    def _begin_timeline(self, clip: Clip, wav: Path, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
+    def _render_again(self, clip: Clip, duration: float, digest: str, fresh: Future[CachedAnswer]) -> None:
+        """Do the same as `_fetch_timeline` later, when the first temporary file is gone."""
         try:
-            self._fetch_timeline(clip, wav, duration, digest, fresh)
+            with temporary_wav(clip) as wav:
+                if file_digest(wav) != digest:
+                    raise errors.UnreadableAudioError(
+                        "it was changed while it waited.", code="audio_changed", remedy="Run again when it is complete."
+                    )
+                self._fetch_timeline(clip, wav, duration, digest, fresh)
         except BaseException as error:
             fresh.set_exception(error)
 
@@ -109,9 +115,7 @@ class Calls:
             request_id = receipt.request_id
             _log.info("waiting for the result of upload %s, made earlier", request_id)
         else:
-            # After waiting for another process, the temporary file is gone.
-            with nullcontext(wav) if wav.exists() else temporary_wav(clip) as file:
-                request_id = self._upload(file, duration, digest)
+            request_id = self._upload(wav, duration, digest)
         key = cache_key(self._settings, "asynch", digest)
 
         def keep(polled: Future[dict[str, Any]]) -> CachedAnswer:
@@ -124,7 +128,7 @@ class Calls:
             if isinstance(error, (errors.AsynchFailedError, errors.AsynchExpiredError)):
                 self._receipts.forget(digest)
             if is_earlier and isinstance(error, errors.AsynchExpiredError):
-                self._submit(lambda: self._begin_timeline(clip, wav, duration, digest, fresh))
+                self._submit(lambda: self._render_again(clip, duration, digest, fresh))
             else:
                 complete(fresh, lambda: keep(polled))
 
