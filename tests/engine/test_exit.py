@@ -171,11 +171,11 @@ class TestLack:
         threads.extend(range(20))
         assert len(engine.predict_many(clips(3))) == 3
 
-    @pytest.mark.parametrize(("left", "uploads"), [(2, 2), (3, 1)], ids=["to send parts", "to poll"])
+    @pytest.mark.parametrize(("left", "uploads"), [(3, 2), (4, 1)], ids=["to send parts", "to poll"])
     def test_no_thread_for_an_upload_is_an_error(
         self, engine: Engine, threads: list[int], sandbox: Sandbox, left: int, uploads: int
     ) -> None:
-        threads.extend(range(left))  # the first two are of the pool, and renew the claim
+        threads.extend(range(left))  # the first three are of the pool, and renew the claim and the permit
         with pytest.raises(errors.JobError, match="no thread can be started for an upload") as caught:
             engine.predict_many([voice(16.0)])
         assert caught.value.code == "no_threads"
