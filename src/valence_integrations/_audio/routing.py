@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -88,10 +87,14 @@ class Part:
         """Bytes of the file."""
         return wav.HEADER_SIZE + 2 * self.audio.frames if isinstance(self.audio, Clip) else len(self.audio)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the file."""
-        return hashlib.sha256(self.wav).hexdigest()
+        # Before Python 3.12, a cached_property has one lock for all objects, which blocks a child that was forked.
+        if "_digest" not in self.__dict__:
+            self.__dict__["_digest"] = hashlib.sha256(self.wav).hexdigest()
+        digest: str = self.__dict__["_digest"]
+        return digest
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from typing import Any
 
 import requests
@@ -42,12 +41,12 @@ class Answer:
         self._response = response
         self._mask = mask
 
-    @cached_property
+    @property
     def reason(self) -> str:
         """Masked reason phrase."""
         return self._mask(self._response.reason or "")
 
-    @cached_property
+    @property
     def headers(self) -> CaseInsensitiveDict[str]:
         """Masked headers."""
         return CaseInsensitiveDict((name, self._mask(value)) for name, value in self._response.headers.items())
