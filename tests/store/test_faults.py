@@ -376,3 +376,22 @@ def test_memory_of_what_was_written_is_bounded(
     with one_warning("have to be paid for again"):
         assert cache.get("39") == value("x" * 700)
     assert cache.get("0") is None
+
+
+@pytest.mark.parametrize("fault", ["deleted", "damaged"])
+def test_file_that_is_lost_while_it_is_closed(tmp_path: Path, fault: str) -> None:
+    cache = ResultCache(tmp_path)
+    cache.put("key", {"emotion": "sad"})
+    cache.close()
+    file = tmp_path / "answers.sqlite3"
+    for suffix in ("-wal", "-shm"):
+        Path(f"{file}{suffix}").unlink(missing_ok=True)
+    if fault == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(b"no database" * 1_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert cache.get("key") == {"emotion": "sad"}
+    cache.close()
+    assert ResultCache(tmp_path).get("key") == {"emotion": "sad"}

@@ -231,9 +231,10 @@ class AnswerFile:
 
 
 class Opened(NamedTuple):
-    """An opened file; if a damaged one was in its place, why it was moved aside and its name now."""
+    """An opened file, whether it was made, and of a damaged one in its place, why it was moved aside and its name."""
 
     file: AnswerFile
+    is_new: bool = False
     reason: object = None
     aside: str | None = None
 
@@ -265,14 +266,14 @@ def open_answers(
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
         elif there == damaged:
             aside = _move_aside(path)
-            return Opened(opener(busy_seconds), aside=aside)
+            return Opened(opener(busy_seconds), is_new=True, aside=aside)
         try:
-            return Opened(opener(busy_seconds))
+            return Opened(opener(busy_seconds), is_new=there is None)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             aside = _move_aside(path)
-            return Opened(opener(busy_seconds), error, aside)
+            return Opened(opener(busy_seconds), True, error, aside)
 
 
 def is_damage(error: BaseException) -> bool:

@@ -66,6 +66,7 @@ class GuardedFile:
         self._claims: dict[str, float | None] = {}
         self._renewals = Renewals(self.renew)
         self._file: AnswerFile | None = None
+        self._identity: Identity | None = None
         self._failing = False
         self._retry_at = self._lost_at = float("-inf")
         #: Why the last file was given up, and which it is if it has to be moved aside.
@@ -260,6 +261,9 @@ class GuardedFile:
             self._fail(self._reason or error)
             return
         self._file = opened.file
+        if opened.is_new or opened.file.identity != self._identity:
+            self._memory.lost()  # also if the file was lost while it was closed
+        self._identity = opened.file.identity
         try:
             opened.file.write(self._memory.unsaved)
             if self._claims and path is not None:
