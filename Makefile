@@ -9,6 +9,8 @@
 # make check  lint, format, types, layers, dependencies, docs
 # make bench  speed and cost beside the vendor's SDK and quickstart, all in one run
 # make bench-ray     Ray Data beside the vendor's SDK (make bench-ray SHORT=1: under two minutes)
+# make chaos  random faults of service, disk, clock, signals and processes, and 200 ends of processes of each kind
+#             (make chaos SHORT=1: under two minutes; make chaos SEED=17: one seed again)
 # make stress faults, kill -9, several processes, very many items (make stress SHORT=1: under two minutes)
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +28,7 @@ PYTHON_LATEST ?= $(call find_python,3.13)
 # What the tests need of the package's extras. uv lowers to their floors only those that it is told by name.
 TEST_EXTRAS := av cli datasets report sandbox
 
-.PHONY: demo test test-browser test-torch test-ray test-wheel test-oldest test-latest check bench bench-ray stress docs format clean
+.PHONY: demo test test-browser test-torch test-ray test-wheel test-oldest test-latest check bench bench-ray stress chaos docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/01_quickstart.py
@@ -88,6 +90,10 @@ bench-ray: $(VENV)-ray/.ready
 
 stress: $(VENV)/.dev
 	$(BIN)/python benchmarks/stress.py $(if $(SHORT),--short)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.lane $(if $(SHORT),--seeds 20) $(if $(SEED),--seed $(SEED))
+	$(if $(SHORT)$(SEED),,$(BIN)/python -m tests.chaos.endings)
 
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html

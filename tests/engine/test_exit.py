@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.chaos import endings
 from tests.conftest import clips, voice
-from valence_integrations import Engine, errors
-from valence_integrations.engine import _process
+from valence_integrations import Engine, Settings, errors
+from valence_integrations._audio import routing
+from valence_integrations.engine import _exit, _process
 from valence_integrations.sandbox import Sandbox
 
 MakeEngine = Callable[..., Engine]
-FORK = multiprocessing.get_context("fork")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -37,7 +39,8 @@ def test_process_ends_cleanly(place: Any, name: str) -> None:
 
 def in_child(work: Callable[[], object]) -> object:
     """Return the result of `work` in a forked child, or its exception."""
-    results = FORK.SimpleQueue()
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
 
     def run() -> None:
         try:
@@ -45,7 +48,7 @@ def in_child(work: Callable[[], object]) -> object:
         except BaseException as error:
             results.put((type(error).__name__, getattr(error, "code", None), str(error)))
 
-    child = FORK.Process(target=run)
+    child = context.Process(target=run)
     child.start()
     child.join(20)
     try:
@@ -53,6 +56,20 @@ def in_child(work: Callable[[], object]) -> object:
     finally:
         child.kill()
     return results.get()
+
+
+def test_job_that_the_end_of_the_process_stops_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a thread that multiprocessing does not wait for in its workers.
+    monkeypatch.setattr(_exit, "_registry", _exit._Registry())
+    with Sandbox(latency=0.3) as slow:
+        with Engine(Settings(base_url=slow.url, api_key=slow.api_key, concurrency=2)) as slower:
+            answers = slower.iter_predict(clips(12))
+            next(answers)
+            _exit._registry.end()
+            with pytest.raises(errors.JobError, match="the process ends, so the job was stopped") as caught:
+                list(answers)
+        assert caught.value.code == "process_ended"
+        assert slow.answered < 12
 
 
 class TestFork:
@@ -109,25 +126,27 @@ class TestFork:
             release.set()
             holder.join()
 
-    def test_cache_that_is_being_made_at_the_fork_does_not_block_the_child(
-        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("module", "name"), [(_process, "cache_directory"), (routing, "hashlib")], ids=["cache", "digest"]
+    )
+    def test_what_is_computed_at_the_fork_does_not_block_the_child(
+        self, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
     ) -> None:
         # A cached_property of Python before 3.12 has one lock for all objects.
-        making, release = threading.Event(), threading.Event()
-        parent = os.getpid()
-        real = _process.cache_directory
+        computing, release = threading.Event(), threading.Event()
+        parent, real = os.getpid(), _process.cache_directory if module is _process else hashlib.sha256
 
-        def slow(settings: Any) -> Any:
+        def slow(argument: Any) -> Any:
             if os.getpid() == parent:
-                making.set()
+                computing.set()
                 release.wait(30)
-            return real(settings)
+            return real(argument)
 
-        monkeypatch.setattr(_process, "cache_directory", slow)
+        monkeypatch.setattr(module, name, slow if module is _process else SimpleNamespace(sha256=slow))
         engine = make_engine()
         thread = threading.Thread(target=lambda: engine.predict(clips(1)[0]))
         thread.start()
-        assert making.wait(5)
+        assert computing.wait(5)
         try:
             assert in_child(lambda: engine.predict(clips(1)[0]).source) == "discrete"
         finally:

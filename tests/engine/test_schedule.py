@@ -99,6 +99,20 @@ def test_stopped_job_runs_only_steps_that_complete_what_is_paid(schedule: Schedu
     assert (free.cancelled(), paid.result().emotion) == (True, "sad")
 
 
+def test_lack_of_memory_is_an_error_of_the_item(schedule: Schedule) -> None:
+    future = Future[EmotionPrediction]()
+    schedule.run(future, "a.wav", lambda: raising(MemoryError())(future))
+    error = future.result().error
+    assert error is not None
+    assert (error.code, error.headline) == ("no_memory", "a.wav: there is not enough memory for it.")
+
+
+def test_item_of_a_stopped_job_needs_no_thread(schedule: Schedule, pool: Pool) -> None:
+    schedule.stopped.set()
+    assert schedule.start(Priority.ITEM, answer).cancelled()
+    assert pool.work == []
+
+
 def test_bug_of_the_library_is_raised_as_it_is(schedule: Schedule, pool: Pool) -> None:
     future = schedule.start(Priority.ITEM, raising(ZeroDivisionError("ours")))
     pool.run()

@@ -16,6 +16,7 @@ from time import time as wall_clock
 from typing import Protocol
 
 from valence_integrations._limits.policy import Window
+from valence_integrations._store.forks import hold_at_fork
 from valence_integrations._store.machine import Incarnations, boot, machine_clock
 from valence_integrations._store.renewals import HELD_SECONDS
 from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect
@@ -97,8 +98,9 @@ class Ledger:
         self.clock = clock
         self.held: Hold = (0.0, 0.0)
         self._lease = LEASE_SECONDS if remote else HELD_SECONDS
-        self._lock = threading.Lock()
-        self._connection = _open(path)
+        self._lock = hold_at_fork(threading.Lock())
+        with self._lock:
+            self._connection = _open(path)
         self._close = weakref.finalize(self, close_in_process, os.getpid(), self._connection)
         # At the end of the process, threads may still use it.
         self._close.atexit = False

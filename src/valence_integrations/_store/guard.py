@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from valence_integrations._format import counted
 from valence_integrations._store.answers import RECEIPT, AnswerFile, Opened, is_damage, open_answers
 from valence_integrations._store.files import Identity
+from valence_integrations._store.forks import hold_at_fork
 from valence_integrations._store.memory import Memory, Place, Row
 from valence_integrations._store.renewals import Renewals
 from valence_integrations.settings._cache_limits import CacheLimits
@@ -60,7 +61,7 @@ class GuardedFile:
         self._path = path
         self._remote = remote
         self._limits = limits
-        self._lock = threading.Lock()
+        self._lock = hold_at_fork(threading.Lock())
         self._memory = Memory()
         #: Claims of this object by key, with the time of their renewal.
         self._claims: dict[str, float | None] = {}
