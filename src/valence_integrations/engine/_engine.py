@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
-from contextlib import closing
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -195,11 +194,7 @@ class Engine:
         predictions = self._iterate(items, on_error, progress, ahead, failed, on_done)
 
         def iterate() -> Iterator[EmotionPrediction]:
-            total = 0
-            with closing(predictions):
-                for prediction in predictions:
-                    total += 1
-                    yield prediction
+            total = yield from predictions
             if failed and on_error == "raise":
                 raise BatchError(failed)
             warn_partial_failure(failed, total)
@@ -312,7 +307,7 @@ class Engine:
         ahead: int,
         failed: dict[int, ValenceError],
         on_done: OnDone | None = None,
-    ) -> Generator[EmotionPrediction, None, None]:
+    ) -> Generator[EmotionPrediction, None, int]:
         check_choice("on_error", on_error, get_args(OnError))
         check_count("ahead", ahead)
         if not isinstance(progress, Progress):
@@ -320,8 +315,7 @@ class Engine:
         _check_items(items)
         ahead *= self.settings.concurrency or DEFAULT_CONCURRENCY
         total = len(items) if isinstance(items, Sized) else None
-        predictions = run(self._resources, taken_one_by_one(items), total, progress, ahead, failed, on_done)
-        return cast("Generator[EmotionPrediction, None, None]", predictions)
+        return run(self._resources, taken_one_by_one(items), total, progress, ahead, failed, on_done)
 
 
 def _check_items(items: object) -> None:

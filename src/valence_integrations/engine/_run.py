@@ -6,7 +6,7 @@ import itertools
 import logging
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import TypeAlias
 
@@ -43,8 +43,8 @@ def run(
     ahead: int,
     failed: dict[int, ValenceError],
     on_done: OnDone | None = None,
-) -> Iterator[EmotionPrediction]:
-    """Annotate items lazily.
+) -> Generator[EmotionPrediction, None, int]:
+    """Annotate items lazily; return their number.
 
     Parameters
     ----------
@@ -110,6 +110,8 @@ def run(
             _drain(job, tracker, resources.settings.timeout[1])
         _log.error("job %d stops: %s: %s; %s", number, *_describe(error), tracker.summary())
         raise
+    else:
+        return submitted
     finally:
         if not resources.is_forked:  # another thread may have held their locks at the fork
             job.stop()
