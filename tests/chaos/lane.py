@@ -391,11 +391,16 @@ def _check_paid(seed: Seed, requests: list[Any]) -> None:
     if len(repeated) > max(seed.timeouts - endless, 0):
         seed.violations += repeated[:3]
         seed.violate(f"paid: {len(repeated)} answers without a reason; events: {_told(seed)}")
-    again = 0
-    for times in parts.values():
-        again += sum(not _excused(seed, one, two) for one, two in itertools.pairwise(times))
-    if again > failed_steps:
-        seed.violate(f"paid: {again} uploads repeated, {failed_steps} steps failed; events: {_told(seed)}")
+    again = [
+        f"{_at(seed, first)} and {_at(seed, second)}"
+        for times in parts.values()
+        for first, second in itertools.pairwise(times)
+        if not _excused(seed, first, second)
+    ]
+    if len(again) > failed_steps:
+        seed.violate(
+            f"paid: uploads repeated at {'; '.join(again)}, {failed_steps} steps failed; events: {_told(seed)}"
+        )
 
 
 def _excused(seed: Seed, first: float, second: float) -> bool:

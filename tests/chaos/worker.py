@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from typing import Any
 def set_up(own: dict[str, Any]) -> io.StringIO:
     """Let the disk be full and the clock jump, as asked for; return all log lines to come."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    warnings.simplefilter("ignore", UserWarning)
     log = io.StringIO()
     logging.basicConfig(level=logging.DEBUG, stream=log)
     if own["file_size"] is not None:

@@ -395,3 +395,15 @@ def test_file_that_is_lost_while_it_is_closed(tmp_path: Path, fault: str) -> Non
         assert cache.get("key") == {"emotion": "sad"}
     cache.close()
     assert ResultCache(tmp_path).get("key") == {"emotion": "sad"}
+
+
+def test_damage_that_does_not_show_while_the_file_is_open(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path)
+    cache.put("before", {"emotion": "sad"})
+    with (tmp_path / "answers.sqlite3").open("r+b") as file:
+        file.write(b"x" * 4_096)
+    cache.put("after", {"emotion": "happy"})
+    with pytest.warns(UserWarning, match="cannot be used"):
+        cache.close()
+    other = ResultCache(tmp_path)
+    assert (other.get("before"), other.get("after")) == ({"emotion": "sad"}, {"emotion": "happy"})

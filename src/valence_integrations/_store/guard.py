@@ -179,14 +179,25 @@ class GuardedFile:
             try:
                 if self._memory.unsaved and self._path is not None:
                     self._recover()
-                if self._file is not None:
-                    self._file.close()
-                    self._file = None
+                self._close_file()
+                self._check_closed_file()
                 unsaved = sum(row.value is not None for row in self._memory.unsaved.values())
                 if unsaved and self._path is not None:  # as the warning has said
                     _log.warning("%s not written to %s: paid for again", counted(unsaved, "answer"), self._path)
             finally:
                 self.__exit__()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _check_closed_file(self) -> None:
+        """Find damage that did not show while the file was open, since SQLite has pages in memory, and mend it."""
+        latest = self._memory.latest()
+        if self._path is not None and latest is not None and not self._failing:
+            self._try(lambda file: file.get(*latest), None)
+            self._close_file()
 
     def _flush(self) -> None:
         """Write what is not written yet."""

@@ -52,6 +52,10 @@ class Memory:
         place = (table, key)
         return self.unsaved.get(place) or self._recent.get(place)
 
+    def latest(self) -> Place | None:
+        """Return what was written last, if it is remembered."""
+        return next(reversed(self._recent), None)
+
     def saved(self) -> None:
         """Note that all rows are in the file."""
         for place, row in self.unsaved.items():
