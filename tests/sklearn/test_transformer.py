@@ -580,6 +580,7 @@ TABLES = {
     "array": lambda: np.random.default_rng(0).random((50, 4)),
     "integers": lambda: np.arange(200).reshape(50, 4),
     "just too short": lambda: np.zeros((50, 1_599)),
+    "lists": lambda: np.random.default_rng(0).random((50, 4)).tolist(),
     "pandas": lambda: pd.DataFrame(np.random.default_rng(0).random((50, 4)), columns=list("abcd")),
     "polars": lambda: pl.DataFrame({name: np.arange(50) for name in "abcd"}),
 }

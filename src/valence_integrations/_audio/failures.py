@@ -51,7 +51,7 @@ def item_errors(name: str) -> Iterator[None]:
         ) from None
     except MemoryError:
         raise UnreadableAudioError(
-            "there is not enough memory to read it.", remedy="Lower concurrency, or cut it."
+            "there is not enough memory to read it.", code="no_memory", remedy="Lower concurrency, or cut it."
         ).named(name) from None
     except Exception as error:
         raise UnreadableAudioError(f"reading it raised {_reason(error)}.").named(name) from None

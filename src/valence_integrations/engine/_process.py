@@ -27,7 +27,7 @@ from valence_integrations.engine._circuit import Circuit
 from valence_integrations.engine._exit import end_at_exit
 from valence_integrations.engine._pool import Pool
 from valence_integrations.engine._stats import Stats
-from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings
+from valence_integrations.settings import DEFAULT_CONCURRENCY, RateLimits, Settings, revealed
 
 _log = logging.getLogger("valence_integrations")
 
@@ -156,7 +156,7 @@ class ProcessResources:
 
     @property
     def _current_limiter(self) -> Limiter | None:
-        return self._limiters.get(self.settings.api_key or "")
+        return self._limiters.get(revealed(self.settings.api_key or ""))
 
     def _make_cache(self) -> ResultCache | ClusterCache | None:
         if self._cluster is not None:

@@ -55,6 +55,7 @@ _CAUSES = {
     "audio_damaged": _DAMAGED,
     "audio_changed": Cause("Changed while it was read", "Run again when the file is complete."),
     "audio_empty": _DAMAGED,
+    "no_memory": Cause("Not enough memory", "Free memory, lower concurrency, or cut the item."),
     "item_invalid": _NOT_AUDIO,
     "waveform_invalid": _NOT_AUDIO,
     "sampling_rate_invalid": Cause("Invalid sampling rate", "Pass it in Hz, as a whole number of 1,000 to 1,000,000."),

@@ -277,7 +277,9 @@ class Settings:
         try:
             return Key(validate_key(revealed(key)))
         except SettingsError as error:
-            raise _invalid_environment("VALENCE_API_KEY", f"is invalid: {error.headline}", "api_key") from None
+            reason = error.headline
+        # Not in the except block: the variables of the first error's traceback have the key.
+        raise _invalid_environment("VALENCE_API_KEY", f"is invalid: {reason}", "api_key")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_api_key"}

@@ -42,8 +42,10 @@ class Column:
     name: str | None = None
 
 
-def read_column(X: Any) -> Column | None:
+def read_column(X: Any, least: int) -> Column | None:
     """Read X; return None if it is not a column of items, so that it must be a matrix of numbers.
+
+    A list of lists is a column of waveforms, unless all of them are equally long and have fewer than `least` samples.
 
     Raises
     ------
@@ -62,12 +64,20 @@ def read_column(X: Any) -> Column | None:
     if hasattr(X, "column_name") and type(getattr(X, "features", None)).__name__ == "Audio":
         X = _undecoded(X)
     if isinstance(X, Sequence):
-        return _from_items(list(X))
+        return None if _is_table(X, least) else _from_items(list(X))
     if hasattr(X, "__array__"):
         return _from_array(np.asarray(X))
     raise TypeError(
         f"X must be a list, a Series, a DataFrame of one column or an array, not a {type(X).__name__}; "
         "if it can be iterated over, give list(X)."
+    )
+
+
+def _is_table(X: Sequence[Any], least: int) -> bool:
+    return (
+        all(isinstance(row, (list, tuple)) and 1 < len(row) == len(X[0]) < least for row in X)
+        and len(X) > 0
+        and all(isinstance(value, numbers.Real) for row in X for value in row)
     )
 
 

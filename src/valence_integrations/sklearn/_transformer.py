@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -254,7 +255,7 @@ class ValenceEmotionTransformer(TransformerMixin, BaseEstimator):  # type: ignor
 
     def _items(self, X: Any, *, reset: bool) -> Sequence[object]:
         """Return the items of X, and check its form against `fit`, or record it with `reset`."""
-        column = read_column(X)
+        column = read_column(X, math.ceil(LEAST_SECONDS * self._settings().sampling_rate))
         if column is None:
             return self._waveforms(X, reset=reset)
         if reset or not column.is_1d:
