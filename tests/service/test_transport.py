@@ -345,16 +345,18 @@ class TestSize:
         ],
     )
     def test_too_large_answer_is_not_held_in_memory(self, serve: Serve) -> None:
-        tracemalloc.start()
-        with (
-            Peer(serve) as peer,
-            pytest.raises(errors.InvalidResponseError, match=r"begins with 'HTTP/1\.1 200 OK") as got,
-        ):
-            call(peer.url)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 2.5 * MAX_ANSWER_BYTES
-        assert len(str(got.value)) < 600
+        peaks = []
+        for _ in range(3):  # threads of other tests that end meanwhile are measured, too
+            tracemalloc.start()
+            with (
+                Peer(serve) as peer,
+                pytest.raises(errors.InvalidResponseError, match=r"begins with 'HTTP/1\.1 200 OK") as got,
+            ):
+                call(peer.url)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert len(str(got.value)) < 600
+        assert min(peaks) < 2.5 * MAX_ANSWER_BYTES
 
     def test_answer_of_maximum_size(self) -> None:
         body = b"a" * (MAX_ANSWER_BYTES - 100)

@@ -15,7 +15,6 @@ import pytest
 
 from valence_integrations._store import answers
 from valence_integrations._store.cache import ResultCache
-from valence_integrations._store.machine import machine_clock
 from valence_integrations._store.renewals import HELD_SECONDS
 from valence_integrations._store.sqlite import LEASE_SECONDS
 
@@ -73,13 +72,13 @@ class Clock:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        return machine_clock() + self.ahead
+        return time.monotonic() + self.ahead
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(answers, "machine_clock", clock)
+    monkeypatch.setattr(answers, "running_clock", clock)
     return clock
 
 

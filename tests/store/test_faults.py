@@ -397,13 +397,30 @@ def test_file_that_is_lost_while_it_is_closed(tmp_path: Path, fault: str) -> Non
     assert ResultCache(tmp_path).get("key") == {"emotion": "sad"}
 
 
-def test_damage_that_does_not_show_while_the_file_is_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["header", "empty", "pages", "another", "deleted", "log"])
+def test_damage_that_does_not_show_while_the_file_is_open(tmp_path: Path, fault: str) -> None:
+    file = tmp_path / FILE
     cache = ResultCache(tmp_path)
-    cache.put("before", {"emotion": "sad"})
-    with (tmp_path / "answers.sqlite3").open("r+b") as file:
-        file.write(b"x" * 4_096)
-    cache.put("after", {"emotion": "happy"})
-    with pytest.warns(UserWarning, match="cannot be used"):
+    cache.put("before", value("before"))
+    if fault == "header":
+        with file.open("r+b") as opened:
+            opened.write(b"x" * 4_096)
+    elif fault == "empty":
+        os.truncate(file, 0)
+    elif fault == "pages":
+        overwrite_pages(file)
+    elif fault == "another":
+        other = ResultCache(tmp_path / "other")
+        other.put("of another", value("of another"))
+        other.close()
+        shutil.copyfile(tmp_path / "other" / FILE, file)
+    elif fault == "deleted":
+        file.unlink()
+    else:
+        Path(f"{file}-wal").unlink()
+        Path(f"{file}-shm").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         cache.close()
     other = ResultCache(tmp_path)
-    assert (other.get("before"), other.get("after")) == ({"emotion": "sad"}, {"emotion": "happy"})
+    assert other.get("before") == value("before")

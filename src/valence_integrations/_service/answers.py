@@ -137,5 +137,6 @@ def _invalid(part: object) -> InvalidResponseError:
         quoted = type(part).__name__
     return InvalidResponseError(
         f"cannot parse the service's answer (at {quoted[:200]}).",
-        remedy="Check base_url and model; if they are correct, report this.",
+        remedy="Check base_url and model; if they are correct, report this. An answer for a clip is kept, and a later "
+        "version may read it; 'valence cache clear' forgets it.",
     )

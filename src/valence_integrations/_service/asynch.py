@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import tempfile
 import time
@@ -100,18 +99,19 @@ class AsynchClient:
         ValenceError
             If the service repeatedly does not say.
         """
-        for refusals in itertools.count(1):
+        refusals: list[errors.ValenceError] = []
+        while len(refusals) < MAX_REFUSALS:
+            if refusals:
+                time.sleep(poller.FIRST_POLL)
             try:
                 return self.poll(request_id) is not None or self._progress.state != "initiated"
             except errors.AsynchFailedError:
                 return False
-            except errors.ItemError as error:
-                if refusals == MAX_REFUSALS:
-                    if error.code == "upload_unknown":
-                        return False
-                    raise
-                time.sleep(poller.FIRST_POLL)
-        raise AssertionError("unreachable")
+            except errors.ValenceError as error:
+                refusals.append(error)
+        if all(error.code == "upload_unknown" for error in refusals):
+            return False
+        raise refusals[-1]
 
     def poll(self, request_id: str) -> dict[str, Any] | None:
         """Poll a job once; return its result, or None if it is not ready.

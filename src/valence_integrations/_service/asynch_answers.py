@@ -56,7 +56,7 @@ def check_completed(answer: Answer) -> None:
         raise errors.InvalidResponseError("the answer to the upload is a web page.", remedy=_REMEDY)
 
 
-def check_state(answer: Answer) -> str:
+def check_state(answer: Answer, request_id: str) -> str:
     """Check the answer to a poll; return the state of a job that is unfinished, or completed with a timeline.
 
     Raises
@@ -67,9 +67,13 @@ def check_state(answer: Answer) -> str:
         If it says anything else, which does not mean that the job failed.
     """
     if answer.status_code == 202:
-        return "processing"
+        return "initiated" if b'"initiated"' in answer.content else "processing"
     content = answer.json_object("the answer to the poll")
     state = content.get("status")
+    if str(content.get("request_id", request_id)) != request_id:
+        raise errors.InvalidResponseError(
+            f"the answer to the poll is about another request than {request_id}.", remedy=_REMEDY
+        )
     if state == "failed":
         reason = str(content.get("error") or content.get("error_code") or "no reason given")[:300]
         raise errors.AsynchFailedError(

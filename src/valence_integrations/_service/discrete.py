@@ -13,6 +13,7 @@ import numpy as np
 from valence_integrations._audio.clip import IDEAL_RATE
 from valence_integrations._audio.open import open_clip
 from valence_integrations._service.transport import Transport
+from valence_integrations.errors import InvalidResponseError
 from valence_integrations.settings import Settings
 
 __all__ = ["DiscreteClient"]
@@ -20,6 +21,9 @@ __all__ = ["DiscreteClient"]
 #: The JSON payload of the quickstart: 4.5 s of audio, starting at 0.5 s, at 44.1 kHz.
 _JSON_START = IDEAL_RATE // 2
 _JSON_SAMPLES = 198_450
+
+#: An answer with nothing else is that of a gateway or a login page, whatever its status.
+_ERROR_KEYS = frozenset({"error", "error_code", "message", "detail", "status", "code"})
 
 _BOUNDARY = secrets.token_hex(16)
 _HEAD = (
@@ -60,7 +64,7 @@ class DiscreteClient:
         Raises
         ------
         ValenceError
-            See `Transport.send`; also if the answer is not a JSON object.
+            See `Transport.send`; also if the answer is not a JSON object, or says nothing but an error.
         """
         multipart = self._settings.payload == "multipart"
         headers = {
@@ -68,7 +72,14 @@ class DiscreteClient:
             "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}" if multipart else "application/json",
         }
         answer = self._transport.send("POST", self._url, data=_Pieces(body), headers=headers)
-        return answer.json_object("the service's answer")
+        content = answer.json_object("the service's answer")
+        if content and content.keys() <= _ERROR_KEYS:
+            raise InvalidResponseError(
+                f"the service's answer is an error: {str(content)[:300]}.",
+                status_code=answer.status_code,
+                remedy="Check base_url and the proxies; if they are correct, try again.",
+            )
+        return content
 
     def _json_body(self, wav: bytes) -> bytes:
         import soxr

@@ -118,6 +118,14 @@ def _seconds(body: Mapping[str, Any], key: str) -> float | None:
         return None
 
 
+def _time_of(answer: Answer) -> float:
+    """Time of an answer by the service's clock, if it says so: the clock of this machine may be wrong."""
+    try:
+        return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError, OSError):
+        return time.time()
+
+
 def _retry_after(answer: Answer) -> float | None:
     """Seconds to wait, from a ``Retry-After`` header with a number or a date."""
     value = answer.headers.get("Retry-After")
@@ -127,7 +135,8 @@ def _retry_after(answer: Answer) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            until = email.utils.parsedate_to_datetime(value).timestamp()
         except (ValueError, OverflowError, TypeError, IndexError, OSError):
             return None
+        seconds = until - _time_of(answer)
     return max(seconds, 0.0) if math.isfinite(seconds) else None

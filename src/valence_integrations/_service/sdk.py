@@ -59,7 +59,7 @@ class _Requests:
     def get(self, url: str, **kwargs: Any) -> Answer:
         answer = self._transport.send("GET", url, **kwargs)
         if _STATUS in url:
-            self._progress.state = check_state(answer)
+            self._progress.state = check_state(answer, url.rpartition("/")[2])
         return answer
 
     def post(self, url: str, **kwargs: Any) -> Answer:

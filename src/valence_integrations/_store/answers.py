@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from valence_integrations._store.files import Identity, directory_lock, identity, make_directory
-from valence_integrations._store.machine import Incarnations, machine_clock
+from valence_integrations._store.machine import Incarnations, running_clock
 from valence_integrations._store.memory import Place, Row
 from valence_integrations._store.renewals import HELD_SECONDS
 from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect
@@ -36,7 +37,7 @@ _BESIDE = ("-wal", "-shm", "-journal")
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)",
     "CREATE TABLE IF NOT EXISTS recipes (key TEXT PRIMARY KEY, value TEXT, created REAL)",
-    # The process `holder`, a number of `Incarnations`, is computing the value; `renewed` is of `machine_clock`.
+    # The process `holder`, a number of `Incarnations`, is computing the value; `renewed` is of `running_clock`.
     "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, holder INTEGER, renewed REAL)",
     """CREATE TRIGGER IF NOT EXISTS answered AFTER INSERT ON answers
     BEGIN DELETE FROM claims WHERE key = new.key; END""",
@@ -88,14 +89,27 @@ class AnswerFile:
         self._run = self._connection.execute
         self.identity = None if path is None else identity(path)
         try:
+            #: Random number of the file's content: another one after the file was emptied or overwritten.
+            self.generation = self._read_generation()
             self._prune(limits)
         except BaseException:
             self.close()
             raise
+        self._log = None if path is None else identity(f"{path}-wal")
 
     def is_moved(self) -> bool:
-        """Return whether the path leads to another file now, or to none."""
-        return self.path is not None and identity(self.path) != self.identity
+        """Return whether the path leads to another file now, or to none; or the path of SQLite's log."""
+        if self.path is None:
+            return False
+        return identity(self.path) != self.identity or (
+            self._log is not None and identity(f"{self.path}-wal") != self._log
+        )
+
+    def remove_log(self) -> None:
+        """Remove SQLite's log if another file is in this one's place, for which SQLite would take it otherwise."""
+        if self._log is not None and identity(f"{self.path}-wal") == self._log and self.is_moved():
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def set_busy_seconds(self, seconds: float) -> None:
         """Set how long to wait for another process's transaction."""
@@ -117,7 +131,7 @@ class AnswerFile:
 
     def claim(self, key: str) -> float | None:
         """Claim a key; return the time of the claim, or None if another process claimed or stored the key."""
-        now, holder = machine_clock(), self._holder()
+        now, holder = running_clock(), self._holder()
         if self._run(_CLAIM, {"key": key, "holder": holder, "now": now}).rowcount:
             return now
         row = self._run("SELECT holder, renewed FROM claims WHERE key = ?", (key,)).fetchone()
@@ -132,7 +146,7 @@ class AnswerFile:
 
     def renew(self, claims: Mapping[str, float | None]) -> dict[str, float | None]:
         """Renew claims made at these times; return those that still hold. Claims of other machines have no time."""
-        now, holder = machine_clock(), self._holder()
+        now, holder = running_clock(), self._holder()
         renewed: dict[str, float | None] = {}
         with self._transaction():
             for key, since in claims.items():
@@ -177,6 +191,16 @@ class AnswerFile:
     def close(self) -> None:
         """Close the file; a process that was forked leaves it to its parent."""
         close_in_process(self._pid, self._connection)
+
+    def _read_generation(self) -> int:
+        (found,) = self._run("PRAGMA user_version").fetchone()
+        if not found:
+            with self._transaction():
+                (found,) = self._run("PRAGMA user_version").fetchone()
+                if not found:
+                    found = 1 + secrets.randbits(30)
+                    self._run(f"PRAGMA user_version = {found}")
+        return int(found)
 
     def _write(self, place: Place, row: Row) -> None:
         table, key = place
@@ -231,10 +255,9 @@ class AnswerFile:
 
 
 class Opened(NamedTuple):
-    """An opened file, whether it was made, and of a damaged one in its place, why it was moved aside and its name."""
+    """An opened file; if a damaged one was in its place, why it was moved aside and its name now."""
 
     file: AnswerFile
-    is_new: bool = False
     reason: object = None
     aside: str | None = None
 
@@ -266,14 +289,14 @@ def open_answers(
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
         elif there == damaged:
             aside = _move_aside(path)
-            return Opened(opener(busy_seconds), is_new=True, aside=aside)
+            return Opened(opener(busy_seconds), aside=aside)
         try:
-            return Opened(opener(busy_seconds), is_new=there is None)
+            return Opened(opener(busy_seconds))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             aside = _move_aside(path)
-            return Opened(opener(busy_seconds), True, error, aside)
+            return Opened(opener(busy_seconds), error, aside)
 
 
 def is_damage(error: BaseException) -> bool:

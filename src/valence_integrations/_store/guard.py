@@ -67,7 +67,7 @@ class GuardedFile:
         self._claims: dict[str, float | None] = {}
         self._renewals = Renewals(self.renew)
         self._file: AnswerFile | None = None
-        self._identity: Identity | None = None
+        self._generation = 0
         self._failing = False
         self._retry_at = self._lost_at = float("-inf")
         #: Why the last file was given up, and which it is if it has to be moved aside.
@@ -193,9 +193,12 @@ class GuardedFile:
             self._file = None
 
     def _check_closed_file(self) -> None:
-        """Find damage that did not show while the file was open, since SQLite has pages in memory, and mend it."""
+        """Find damage that did not show while the file was open, since SQLite has pages in memory, and mend it.
+
+        A directory that was deleted is not made again.
+        """
         latest = self._memory.latest()
-        if self._path is not None and latest is not None and not self._failing:
+        if self._path is not None and self._path.parent.exists() and latest is not None and not self._failing:
             self._try(lambda file: file.get(*latest), None)
             self._close_file()
 
@@ -243,6 +246,7 @@ class GuardedFile:
     def _give_up(self, file: AnswerFile, reason: object) -> None:
         """Close a file whose content is lost."""
         file.close()
+        file.remove_log()
         self._file, self._reason = None, reason
         self._memory.lost()
         now = time.monotonic()
@@ -273,9 +277,9 @@ class GuardedFile:
             self._fail(self._reason or error)
             return
         self._file = opened.file
-        if opened.is_new or opened.file.identity != self._identity:
+        if opened.file.generation != self._generation:
             self._memory.lost()  # also if the file was lost while it was closed
-        self._identity = opened.file.identity
+        self._generation = opened.file.generation
         try:
             opened.file.write(self._memory.unsaved)
             if self._claims and path is not None:

@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["Incarnations", "boot", "machine_clock"]
+__all__ = ["Incarnations", "boot", "machine_clock", "running_clock"]
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 _lock = threading.Lock()
@@ -25,6 +25,11 @@ _lock = threading.Lock()
 def machine_clock() -> float:
     """Return seconds that all processes agree on and that nobody can set; they start anew when the machine boots."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+def running_clock() -> float:
+    """Return the same without the time in which the machine slept."""
+    return time.monotonic()
 
 
 def boot() -> str:

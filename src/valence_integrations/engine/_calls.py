@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from valence_integrations import errors
 from valence_integrations._audio.clip import Clip
 from valence_integrations._audio.routing import Part
+from valence_integrations._service.answers import read_timeline
 from valence_integrations._service.asynch import temporary_wav
 from valence_integrations._service.retry import call_with_retries, may_have_been_billed
 from valence_integrations._store.cache import ResultCache, cache_key
@@ -119,7 +120,10 @@ class Calls:
         key = cache_key(self._settings, "asynch", digest)
 
         def keep(polled: Future[dict[str, Any]]) -> CachedAnswer:
-            answer = self.answers.keep(key, {"response": polled.result(), "request_id": request_id})
+            response = polled.result()
+            # If it makes no sense for this item, the next run polls again, which costs nothing.
+            read_timeline(response, duration)
+            answer = self.answers.keep(key, {"response": response, "request_id": request_id})
             self._receipts.forget(digest)
             return answer
 
