@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import io
-from collections import UserDict
+from collections import UserDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ def same_list() -> Iterator[object]:
     samples.clear()
 
 
+def same_sequence(samples: Any) -> Iterator[object]:
+    for wave in VOICES:
+        for place, sample in enumerate(wave.tolist()):
+            samples[place] = sample
+        yield samples, RATE
+
+
 def same_reader() -> Iterator[object]:
     file = io.BytesIO()
     for data in FILES:
@@ -72,8 +80,8 @@ def same_segments() -> Iterator[object]:
     turns[0]["end"] = buffer[:] = 0.0
 
 
-def read_only(array: np.ndarray) -> np.ndarray:
-    view = array[:]
+def read_only(buffer: np.ndarray) -> np.ndarray:
+    view = buffer[:]
     view.flags.writeable = False
     return view
 
@@ -89,6 +97,8 @@ REFILLED: dict[str, Callable[[], Iterator[object]]] = {
     "raw": lambda: same_array(lambda buffer: {"raw": buffer, "sampling_rate": RATE}),
     "other mapping": lambda: same_array(lambda buffer: UserDict(array=buffer, sampling_rate=RATE)),
     "one dict": same_dict,
+    "array.array": lambda: same_sequence(array.array("f", bytes(4 * len(VOICES[0])))),
+    "deque": lambda: same_sequence(deque([0.0] * len(VOICES[0]))),
     "list of lists": same_list,
     "bytearray": lambda: same_file(lambda buffer: buffer),
     "memoryview": lambda: same_file(memoryview),

@@ -502,3 +502,7 @@ def test_new_server_counts_permits_in_use(tmp_path: Path) -> None:
     successor.give_back(permit)
     assert successor.take((Window(1, 100.0),), 1, exactly) == (0, 100.0 - 3 * LEASE_SECONDS - 0.5)
     assert successor.take((), 1, exactly)[0] > 0
+
+
+def test_limits_of_hundreds_of_digits_are_no_limits() -> None:
+    assert Policy.from_limits(RateLimits(requests_per_second=10**400, requests_per_minute=100)).windows[0].count == 100

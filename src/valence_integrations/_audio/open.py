@@ -159,7 +159,9 @@ def _wav_header(file: BinaryIO, size: int) -> wav.WavHeader | None:
 def _open_mapping(item: Mapping[Any, Any], sampling_rate: int) -> Clip | None:
     for key in ("array", "raw"):
         if not is_missing(item.get(key)):
-            return _open_waveform(item[key], item.get("sampling_rate") or sampling_rate)
+            return _open_waveform(
+                item[key], sampling_rate if item.get("sampling_rate") is None else item["sampling_rate"]
+            )
     data, path = item.get("bytes"), item.get("path")
     if not is_missing(data):
         name = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else None

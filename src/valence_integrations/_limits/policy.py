@@ -44,7 +44,7 @@ class Policy:
         windows = []
         for name, seconds in rates.items():
             count, used = getattr(limits, name), (usage or {}).get(name, 0)
-            if count is not None and count / seconds <= _UNLIMITED_RATE:
+            if count is not None and count <= _UNLIMITED_RATE * seconds:
                 others = used if isinstance(used, int) else 0
                 windows.append(Window(count, seconds, others, now + seconds))
         if limits.burst_limit is not None and limits.burst_limit <= _UNLIMITED_RATE:

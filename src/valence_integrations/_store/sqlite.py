@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect", "is_alive"]
+__all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect"]
 
-#: Process id of a holder on another machine, whose lease expires after `LEASE_SECONDS`.
+#: Number of a holder on another machine, whose lease expires after `LEASE_SECONDS`.
 REMOTE = 0
 
 #: Permits and claims held by other machines expire if they are not renewed for this long.
@@ -86,16 +86,3 @@ def close_in_process(pid: int, connection: sqlite3.Connection) -> None:
         # The last reference to a connection would close it, too, or wait for ever for a lock that a thread of the
         # parent held when it forked.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is alive; True where this cannot be checked: for `REMOTE`, and on Windows."""
-    if os.name == "nt" or pid == REMOTE:  # on Windows, os.kill would terminate the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

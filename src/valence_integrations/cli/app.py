@@ -241,7 +241,7 @@ def info(sandbox: SandboxCache = False, debug: Debug = False) -> int:
 @cache.command(cls=Command)
 def clear(
     older_than: Annotated[
-        float, _option("--older-than", metavar="DAYS", help="Delete only answers older than DAYS.")
+        float, _option("--older-than", metavar="DAYS", min=0.0, help="Delete only answers older than DAYS.")
     ] = 0.0,
     yes: Annotated[bool, _option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     sandbox: SandboxCache = False,

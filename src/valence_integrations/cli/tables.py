@@ -102,7 +102,7 @@ class _Table(ABC):
         if "://" in audio:
             return audio
         beside = Path(self.path).parent / audio
-        return audio if not beside.exists() and Path(audio).exists() else str(beside)
+        return audio if not _exists(beside) and _exists(Path(audio)) else str(beside)
 
 
 class _Csv(_Table):
@@ -303,3 +303,10 @@ def _batches(records: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict
             yield batch
             batch = []
     yield batch
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # it cannot be the name of a file
+        return False

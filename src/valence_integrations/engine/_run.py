@@ -75,15 +75,16 @@ def run(
         for index in itertools.count():
             while more and len(pending) < ahead:
                 try:
-                    future = job.submit(next(items))
+                    item = next(items)
                 except StopIteration:
                     more = False
-                else:
-                    if on_done is not None:
-                        future.add_done_callback(partial(_report, on_done, submitted))
-                    # Last: what the tracker has counted is reported.
-                    pending.append(tracker.watch(future))
-                    submitted += 1
+                    break
+                future = job.submit(item)
+                if on_done is not None:
+                    future.add_done_callback(partial(_report, on_done, submitted))
+                # Last: what the tracker has counted is reported.
+                pending.append(tracker.watch(future))
+                submitted += 1
             if not pending:
                 break
             prediction = job.wait(pending.popleft())

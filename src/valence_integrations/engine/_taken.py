@@ -6,7 +6,10 @@ read-only arrays are not.
 
 from __future__ import annotations
 
+import array
 import copy
+import ctypes
+from collections import UserList, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from numbers import Number
@@ -62,7 +65,9 @@ def _copied(item: Any) -> Any:
         return item.detach().clone()
     if isinstance(item, np.ndarray) and _is_constant(item):
         return item
-    return np.array(item) if hasattr(item, "__array__") else item
+    if hasattr(item, "__array__") or hasattr(item, "__array_interface__"):
+        return np.array(item)
+    return copy.copy(item) if isinstance(item, (array.array, deque, UserList, ctypes.Array)) else item
 
 
 def _segments(segments: Any) -> Any:
