@@ -12,10 +12,14 @@ from valence_integrations.settings._cache_limits import CacheLimits, cache_limit
 AGE, SIZE = "VALENCE_CACHE_MAX_AGE_DAYS", "VALENCE_CACHE_MAX_MB"
 
 
-def test_values() -> None:
-    assert cache_limits({}) == cache_limits({AGE: " ", SIZE: ""}) == CacheLimits(None, None)
-    assert cache_limits({AGE: "30", SIZE: " 0.5 "}) == CacheLimits(30.0, 0.5)
-    assert cache_limits({AGE: "0", SIZE: "1e308"}) == CacheLimits(0.0, 1e308)
+@pytest.mark.parametrize(
+    ("age", "size", "limits"), [(" ", "", (None, None)), ("30", " 0.5 ", (30.0, 0.5)), ("0", "1e308", (0.0, 1e308))]
+)
+def test_values(age: str, size: str, limits: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_limits() == CacheLimits(None, None)
+    monkeypatch.setenv(AGE, age)
+    monkeypatch.setenv(SIZE, size)
+    assert cache_limits() == limits
 
 
 @pytest.mark.parametrize("text", ["30d", "-1", "nan", "inf", "1e999", "1,5", "ten"])

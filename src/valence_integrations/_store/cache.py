@@ -176,7 +176,7 @@ class ResultCache:
 
     def _set_guard(self) -> GuardedFile:
         self._guard = GuardedFile(self._path, self._remote, self._limits)
-        weakref.finalize(self, self._guard.close)
+        weakref.finalize(self, self._guard.close, by_collector=True)
         return self._guard
 
     def _is_own(self, path: Path) -> bool:

@@ -168,8 +168,11 @@ class GuardedFile:
         with self:
             return dict(self._memory.unsaved)
 
-    def close(self) -> None:
-        """Write what is not written yet, and close the file, unless a thread uses it; it is reopened when needed."""
+    def close(self, *, by_collector: bool = False) -> None:
+        """Write what is not written yet, and close the file, unless a thread uses it; it is reopened when needed.
+
+        The garbage collector may call it while this thread opens the same file for another object.
+        """
         if self.pid != os.getpid():
             if self._file is not None:
                 self._file.close()
@@ -180,7 +183,8 @@ class GuardedFile:
                 if self._memory.unsaved and self._path is not None:
                     self._recover()
                 self._close_file()
-                self._check_closed_file()
+                if not by_collector:
+                    self._check_closed_file()
                 unsaved = sum(row.value is not None for row in self._memory.unsaved.values())
                 if unsaved and self._path is not None:  # as the warning has said
                     _log.warning("%s not written to %s: paid for again", counted(unsaved, "answer"), self._path)

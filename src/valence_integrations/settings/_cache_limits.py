@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from valence_integrations.errors import SettingsError
@@ -19,7 +18,7 @@ class CacheLimits(NamedTuple):
     megabytes: float | None = None
 
 
-def cache_limits(environ: Mapping[str, str] = os.environ) -> CacheLimits:
+def cache_limits() -> CacheLimits:
     """Read ``VALENCE_CACHE_MAX_AGE_DAYS`` and ``VALENCE_CACHE_MAX_MB``.
 
     Raises
@@ -27,11 +26,11 @@ def cache_limits(environ: Mapping[str, str] = os.environ) -> CacheLimits:
     SettingsError
         If one is not a number of at least 0.
     """
-    return CacheLimits(_number(environ, "VALENCE_CACHE_MAX_AGE_DAYS"), _number(environ, "VALENCE_CACHE_MAX_MB"))
+    return CacheLimits(_number("VALENCE_CACHE_MAX_AGE_DAYS"), _number("VALENCE_CACHE_MAX_MB"))
 
 
-def _number(environ: Mapping[str, str], variable: str) -> float | None:
-    text = environ.get(variable, "").strip()
+def _number(variable: str) -> float | None:
+    text = os.environ.get(variable, "").strip()
     if not text:
         return None
     try:
