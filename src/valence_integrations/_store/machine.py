@@ -94,8 +94,6 @@ class Incarnations:
             if known is None or not _is_at(known[0], self._path):
                 number = known[1] if known else 1 + secrets.randbits(62)
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT, self._mode)
-                with contextlib.suppress(OSError):  # another user's
-                    Path(self._path).chmod(self._mode)  # whatever the umask
                 if fcntl is not None:
                     with contextlib.suppress(OSError):  # a file system without locks
                         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
