@@ -164,21 +164,6 @@ class TestFork:
 
 
 class TestLack:
-    @pytest.fixture
-    def threads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Let the system start as many threads as the list has elements."""
-        left: list[int] = []
-        start = threading.Thread.start
-
-        def limited(thread: threading.Thread) -> None:
-            if not left:
-                raise RuntimeError("can't start new thread")
-            left.pop()
-            start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", limited)
-        return left
-
     def test_job_goes_on_with_one_thread(self, engine: Engine, threads: list[int]) -> None:
         threads.append(1)
         assert all(prediction.emotion for prediction in engine.predict_many(clips(8)))

@@ -20,22 +20,6 @@ def pool() -> Iterator[Pool]:
     assert not made._threads
 
 
-@pytest.fixture
-def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let the system start as many threads as the list has elements."""
-    left: list[int] = []
-    start = threading.Thread.start
-
-    def limited(thread: threading.Thread) -> None:
-        if not left:
-            raise RuntimeError("can't start new thread")
-        left.pop()
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", limited)
-    return left
-
-
 def test_calls_run_before_items(pool: Pool) -> None:
     order: list[int] = []
     release, done = threading.Event(), threading.Event()
@@ -51,7 +35,7 @@ def test_calls_run_before_items(pool: Pool) -> None:
     single.join(5)
 
 
-def test_no_more_threads_than_needed_or_allowed(pool: Pool) -> None:
+def test_threads_than_needed_or_allowed(pool: Pool) -> None:
     release = threading.Event()
     pool.submit(Priority.ITEM, lambda: release.wait(5) and None)
     assert len(pool._threads) == 1
@@ -82,8 +66,8 @@ def test_pool_is_closed_within_its_own_lock(pool: Pool) -> None:
         pool.close()
 
 
-def test_work_goes_on_with_the_threads_there_are(pool: Pool, no_more_threads: list[int]) -> None:
-    no_more_threads.append(1)
+def test_work_goes_on_with_the_threads_there_are(pool: Pool, threads: list[int]) -> None:
+    threads.append(1)
     done = threading.Semaphore(0)
     for _ in range(10):
         pool.submit(Priority.ITEM, lambda: done.release())
@@ -92,13 +76,13 @@ def test_work_goes_on_with_the_threads_there_are(pool: Pool, no_more_threads: li
     assert len(pool._threads) <= 1
 
 
-def test_no_thread_at_all_is_an_error(pool: Pool, no_more_threads: list[int]) -> None:
+def test_no_thread_at_all_is_an_error(pool: Pool, threads: list[int]) -> None:
     with pytest.raises(
         errors.JobError, match=r"no thread can be started: can't start new thread\. Close other"
     ) as caught:
         pool.submit(Priority.ITEM, lambda: None)
     assert caught.value.code == "no_threads"
-    no_more_threads.append(1)
+    threads.append(1)
     done = threading.Event()
     pool.submit(Priority.ITEM, done.set)
     assert done.wait(5)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from valence_integrations._cluster.server import local_directory
-from valence_integrations._limits.ledger import Hold
+from valence_integrations._limits.permits import Hold
 from valence_integrations._limits.policy import Window
 from valence_integrations._store.cache import ResultCache
 from valence_integrations.settings import Settings

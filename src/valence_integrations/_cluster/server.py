@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from valence_integrations._limits.ledger import Hold
+from valence_integrations._limits.permits import Hold
 from valence_integrations._limits.place import account as account_name
 from valence_integrations._limits.place import places
 from valence_integrations._limits.policy import Window

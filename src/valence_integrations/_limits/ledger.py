@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import time as wall_clock
-from typing import Protocol
 
+from valence_integrations._limits.permits import Hold
 from valence_integrations._limits.policy import Window
 from valence_integrations._store.forks import hold_at_fork
 from valence_integrations._store.machine import Incarnations, boot, machine_clock
 from valence_integrations._store.renewals import HELD_SECONDS
 from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect
 
-__all__ = ["MAX_HOLD_SECONDS", "MAX_UNUSED", "POLL_SECONDS", "Hold", "Ledger", "Permits"]
+__all__ = ["MAX_HOLD_SECONDS", "MAX_UNUSED", "POLL_SECONDS", "Ledger"]
 
 #: Longest hold; a longer Retry-After is cut to this.
 MAX_HOLD_SECONDS = 120.0
@@ -43,16 +43,13 @@ _BUSY_SECONDS = 3.0
 #: The holder of all permits of a ledger in memory.
 _ONLY = 1
 
-#: The begin of a hold and its end; no hold is (0, 0).
-Hold = tuple[float, float]
-
 _APPLICATION_ID = 0x56414C4C
-_TABLES = """
-CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL, holder INTEGER);
-CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, holder INTEGER, until REAL);
-CREATE TABLE IF NOT EXISTS holds (begun REAL, until REAL);
-CREATE TABLE IF NOT EXISTS machine (boot TEXT, behind REAL)
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, at REAL, holder INTEGER)",
+    "CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, holder INTEGER, until REAL)",
+    "CREATE TABLE IF NOT EXISTS holds (begun REAL, until REAL)",
+    "CREATE TABLE IF NOT EXISTS machine (boot TEXT, behind REAL)",
+)
 _HOLD = "SELECT coalesce(max(begun), 0), coalesce(max(until), 0) FROM holds"
 _STATE = """
 SELECT begun, until, (SELECT count(*) FROM leases), coalesce((SELECT max(number) FROM starts), 0),
@@ -323,30 +320,6 @@ def _open(path: Path | None) -> sqlite3.Connection:
         return connection
     # In memory, also if the disk is full; a connection's own temporary file is not.
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    for statement in _TABLES.split(";"):
+    for statement in _TABLES:
         connection.execute(statement)
     return connection
-
-
-class Permits(Protocol):
-    """Interface of a local or remote ledger."""
-
-    @property
-    def clock(self) -> Callable[[], float]: ...
-
-    @property
-    def held(self) -> Hold: ...
-
-    def take(
-        self, windows: tuple[Window, ...], concurrency: int, lengthen: Callable[[float], float]
-    ) -> tuple[int, float]: ...
-
-    def confirm(self, permit: int) -> bool: ...
-
-    def give_back(self, permit: int, unused: float | None = None) -> None: ...
-
-    def hold(self, seconds: float, sent: float) -> bool: ...
-
-    def started(self, seconds: float) -> int: ...
-
-    def close(self) -> None: ...

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from valence_integrations._limits.ledger import MAX_HOLD_SECONDS, POLL_SECONDS, Permits
+from valence_integrations._limits.ledger import MAX_HOLD_SECONDS, POLL_SECONDS
+from valence_integrations._limits.permits import Permits
 from valence_integrations._limits.policy import Policy
 from valence_integrations.errors import RateLimitError
 from valence_integrations.settings import DEFAULT_CONCURRENCY

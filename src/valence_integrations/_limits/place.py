@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from valence_integrations._store.sqlite import COMPANIONS
+
 fcntl: Any
 try:
     import fcntl
@@ -25,9 +27,6 @@ __all__ = ["Place", "account", "places"]
 _OPENING_SECONDS = 3.0
 
 _SALT_BYTES = 32
-
-#: Files that SQLite keeps beside a file.
-_COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 def account(service: str, api_key: str) -> str:
@@ -101,7 +100,7 @@ class Place:
             path = self._path(name, file)
             if self._create(path):
                 # SQLite would read what is left of an earlier file as a part of this one.
-                _unlink(path, _COMPANIONS)
+                _unlink(path, COMPANIONS)
             self._create(self.processes)
             yield path
         finally:
@@ -109,7 +108,7 @@ class Place:
 
     def remake(self, path: Path) -> None:
         """Replace a file by an empty one; call it while `opening` the file."""
-        _unlink(path, ("", *_COMPANIONS))
+        _unlink(path, ("", *COMPANIONS))
         self._create(path)
 
     def _path(self, name: str, salt_file: int) -> Path:

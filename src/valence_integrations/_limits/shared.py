@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import warnings
@@ -13,12 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from valence_integrations._limits.ledger import MAX_UNUSED, Hold, Ledger
+from valence_integrations._limits.ledger import MAX_UNUSED, Ledger
+from valence_integrations._limits.permits import Hold
 from valence_integrations._limits.place import Place
 from valence_integrations._limits.policy import Window
+from valence_integrations._store.files import Identity, identity
 from valence_integrations._store.machine import machine_clock
 from valence_integrations._store.renewals import HELD_SECONDS, RENEW_SECONDS, Renewals
-from valence_integrations._store.sqlite import LEASE_SECONDS
+from valence_integrations._store.sqlite import LEASE_SECONDS, is_damage
 
 __all__ = ["SharedLedger"]
 
@@ -77,7 +78,7 @@ class SharedLedger:
         self._renewals = Renewals(self.renew, RENEW_SECONDS)
         self._has_warned = False
         self._path: Path | None = None
-        self._inode = (0, 0)
+        self._identity: Identity | None = None
         self._retry_at = 0.0
         self._number = len(places)
         self._ledger = Ledger(None, clock, remote=remote)
@@ -155,8 +156,7 @@ class SharedLedger:
         try:
             result = use(self._ledger)
         except _FAULTS as error:
-            # Precisely this type means damage; its subclasses mean a locked file, a full disk and the like.
-            is_damaged = type(error) is sqlite3.DatabaseError
+            is_damaged = is_damage(error)
             self._move(self._number if is_damaged else self._number + 1, error, remake=is_damaged)
             try:
                 result = use(self._ledger)
@@ -168,7 +168,7 @@ class SharedLedger:
 
     def _check(self) -> None:
         """Notice that the file was deleted or replaced, or that a better place can be used again."""
-        if self._path is not None and _inode(self._path) != self._inode:
+        if self._path is not None and identity(self._path) != self._identity:
             self._move(0, FileNotFoundError("it was deleted or replaced"))
         elif self._places and self.clock() >= self._retry_at:
             self._retry_at = self.clock() + _RETRY_SECONDS
@@ -193,7 +193,7 @@ class SharedLedger:
         remake : bool, default=False
             Whether the present file is damaged, so that it is replaced if it is still there.
         """
-        damaged = self._inode if remake else None
+        damaged = self._identity if remake else None
         for number in range(first, len(self._places) if before is None else before):
             try:
                 ledger, path, damage = self._open(self._places[number], damaged)
@@ -209,7 +209,7 @@ class SharedLedger:
             ledger.add(self._starts, self._permits, self._held)
         self._ledger.close()
         self._ledger, self._number, self._path = ledger, number, path
-        self._inode = _inode(path) if path is not None else (0, 0)
+        self._identity = identity(path) if path is not None else None
         self._retry_at = self.clock() + _RETRY_SECONDS
         if number == 0:
             self._returned.clear()
@@ -218,15 +218,15 @@ class SharedLedger:
         elif self._has_warned:
             _log.info("the account's rate limits are in %s again", path)
 
-    def _open(self, place: Place, damaged: tuple[int, int] | None) -> tuple[Ledger, Path, sqlite3.DatabaseError | None]:
+    def _open(self, place: Place, damaged: Identity | None) -> tuple[Ledger, Path, sqlite3.DatabaseError | None]:
         """Open the file in a place; replace it if it is damaged, and return the damage too."""
         with place.opening(self._account) as path:
-            if damaged is not None and _inode(path) == damaged:
+            if damaged is not None and identity(path) == damaged:
                 place.remake(path)
             try:
                 return self._open_file(place, path), path, None
             except sqlite3.DatabaseError as error:
-                if type(error) is not sqlite3.DatabaseError:
+                if not is_damage(error):
                     raise
                 damage = error
             place.remake(path)
@@ -267,12 +267,3 @@ def _path(place: Place, account: str) -> Path | None:
         return place.path(account)
     except OSError:
         return None
-
-
-def _inode(path: Path) -> tuple[int, int]:
-    """Return the identity of a file; it is (0, 0) if there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 (at each permit: half the time of Path.stat)
-    except OSError:
-        return 0, 0
-    return found.st_ino, found.st_dev

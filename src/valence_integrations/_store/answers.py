@@ -17,10 +17,10 @@ from valence_integrations._store.files import Identity, directory_lock, identity
 from valence_integrations._store.machine import Incarnations, running_clock
 from valence_integrations._store.memory import Place, Row
 from valence_integrations._store.renewals import HELD_SECONDS
-from valence_integrations._store.sqlite import LEASE_SECONDS, REMOTE, close_in_process, connect
+from valence_integrations._store.sqlite import COMPANIONS, LEASE_SECONDS, REMOTE, close_in_process, connect, is_damage
 from valence_integrations.settings._cache_limits import CacheLimits
 
-__all__ = ["RECEIPT", "RECEIPT_SECONDS", "AnswerFile", "Opened", "is_damage", "open_answers"]
+__all__ = ["RECEIPT", "RECEIPT_SECONDS", "AnswerFile", "Opened", "open_answers"]
 
 #: Keys of upload receipts begin with this.
 RECEIPT = "upload-"
@@ -30,9 +30,6 @@ RECEIPT_SECONDS = 86_400.0
 
 #: SQLite application id of the file ("VALE").
 _APPLICATION_ID = 0x56414C45
-
-#: Suffixes of SQLite's files beside it.
-_BESIDE = ("-wal", "-shm", "-journal")
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, created REAL)",
@@ -285,7 +282,7 @@ def open_answers(
         there = identity(path)
         if there is None:
             # SQLite would take what remains of a file that was deleted for parts of the new one.
-            for suffix in _BESIDE:
+            for suffix in COMPANIONS:
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
         elif there == damaged:
             aside = _move_aside(path)
@@ -299,14 +296,9 @@ def open_answers(
             return Opened(opener(busy_seconds), error, aside)
 
 
-def is_damage(error: BaseException) -> bool:
-    """Return whether an error says that a file is damaged or foreign, not that it cannot be used now."""
-    return type(error) is sqlite3.DatabaseError
-
-
 def _move_aside(path: Path) -> str:
     aside = path.with_name(f"{path.name}.{time.time_ns()}.aside")
-    for suffix in (*_BESIDE, ""):
+    for suffix in (*COMPANIONS, ""):
         with contextlib.suppress(FileNotFoundError):
             Path(f"{path}{suffix}").replace(f"{aside}{suffix}")
     return aside.name

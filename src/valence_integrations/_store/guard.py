@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from valence_integrations._format import counted
-from valence_integrations._store.answers import RECEIPT, AnswerFile, Opened, is_damage, open_answers
+from valence_integrations._store.answers import RECEIPT, AnswerFile, Opened, open_answers
 from valence_integrations._store.files import Identity
 from valence_integrations._store.forks import hold_at_fork
 from valence_integrations._store.memory import Memory, Place, Row
 from valence_integrations._store.renewals import Renewals
+from valence_integrations._store.sqlite import is_damage
 from valence_integrations.settings._cache_limits import CacheLimits
 
 __all__ = ["GuardedFile"]

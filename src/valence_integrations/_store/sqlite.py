@@ -9,13 +9,16 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["LEASE_SECONDS", "REMOTE", "close_in_process", "connect"]
+__all__ = ["COMPANIONS", "LEASE_SECONDS", "REMOTE", "close_in_process", "connect", "is_damage"]
 
 #: Number of a holder on another machine, whose lease expires after `LEASE_SECONDS`.
 REMOTE = 0
 
 #: Permits and claims held by other machines expire if they are not renewed for this long.
 LEASE_SECONDS = 10.0
+
+#: Suffixes of the files that SQLite keeps beside a file.
+COMPANIONS = ("-wal", "-shm", "-journal")
 
 #: Seconds to wait for another process's transaction.
 _BUSY_SECONDS = 30.0
@@ -24,7 +27,7 @@ _BUSY_SECONDS = 30.0
 def connect(
     path: Path | None,
     application_id: int,
-    tables: str | Sequence[str],
+    tables: Sequence[str],
     synchronous: str,
     busy_seconds: float = _BUSY_SECONDS,
 ) -> sqlite3.Connection:
@@ -36,8 +39,8 @@ def connect(
         None for a temporary file.
     application_id : int
         SQLite application id that marks files of this library.
-    tables : str or sequence of str
-        SQL statements that create missing tables; in a string, they are separated by semicolons.
+    tables : sequence of str
+        SQL statements that create missing tables.
     synchronous : {"NORMAL", "OFF"}
         Durability on power failure; a killed process never damages the file.
     busy_seconds : float
@@ -63,7 +66,7 @@ def connect(
             raise sqlite3.DatabaseError("it is not a file of valence-integrations")
         if marked != application_id:  # or a file on a full disk could not even be read
             connection.execute(f"PRAGMA application_id = {application_id}")
-        for statement in tables.split(";") if isinstance(tables, str) else tables:
+        for statement in tables:
             connection.execute(statement)
         connection.execute("COMMIT")
         # Fails while another process uses the file; then that process, or the next, sets the mode.
@@ -86,3 +89,9 @@ def close_in_process(pid: int, connection: sqlite3.Connection) -> None:
         # The last reference to a connection would close it, too, or wait for ever for a lock that a thread of the
         # parent held when it forked.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether an error says that a file is damaged or foreign, not that it cannot be used now."""
+    # Its subclasses mean a locked file, a full disk and the like.
+    return type(error) is sqlite3.DatabaseError

@@ -12,8 +12,8 @@ from pathlib import Path
 from valence_integrations import errors
 from valence_integrations._cluster.client import ClusterCache, ClusterClient
 from valence_integrations._format import counted
-from valence_integrations._limits.ledger import Permits
 from valence_integrations._limits.limiter import Limiter
+from valence_integrations._limits.permits import Permits
 from valence_integrations._limits.place import account, places
 from valence_integrations._limits.policy import Policy, Window
 from valence_integrations._limits.shared import SharedLedger
